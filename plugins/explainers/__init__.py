@@ -1,0 +1,1 @@
+"""What says how much each feature contributed."""

@@ -1,0 +1,45 @@
+"""Leave-one-out: what the score loses when a feature alone is taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from xrec import hookimpl
+from xrec.explain.explanation import Explanation
+from xrec.explain.game import OPERATORS, Game
+from xrec.explain.probe import probe
+from xrec.explain.target import Target
+from xrec.models.inputs import Inputs
+from xrec.models.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """A floor: v(all) - v(all but the feature), one evaluation a feature, blind to redundancy.
+
+    Options: absent, what becomes of the feature.
+    """
+
+    absent: str = "remove"
+
+    def __post_init__(self) -> None:
+        if self.absent not in OPERATORS:
+            raise ValueError(f"absent is '{self.absent}', not one of {', '.join(OPERATORS)}")
+
+    def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
+        """Explain B rows with as many evaluations as they have features, and two each."""
+        with probe(model) as cost:
+            game = Game(model, inputs, target, self.absent)
+            slots = inputs.values.shape[1]
+            but_one = ~torch.eye(slots, dtype=torch.bool, device=inputs.values.device)
+            score, base = game.everything(), game.nothing()
+            values = score[:, None] - game.value(but_one.expand(len(inputs), -1, -1))
+        return Explanation.of(inputs, values, score, base, cost, "leave_one_out")
+
+
+@hookimpl
+def xrec_explainers() -> dict[str, type]:
+    """Offer leave-one-out."""
+    return {"leave_one_out": LeaveOneOut}

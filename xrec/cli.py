@@ -1,0 +1,126 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from xrec.errors import XrecError
+
+if TYPE_CHECKING:
+    from xrec.runs.run import Run
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Recommenders that are explainable, and measured to be.",
+)
+out = Console(soft_wrap=True, highlight=False)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the recipe, as in train.epochs=2.")
+]
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file, such as recipes/quickstart.yaml.")],
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="The folder that runs are kept in.")] = Path("runs"),
+) -> None:
+    """Carry out a recipe, going on where an earlier run of it stopped."""
+    from xrec.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides or ())
+    from xrec.report import summary
+    from xrec.runs import pipeline
+
+    finished = pipeline.run(loaded, runs, tell=lambda text: out.print(text, markup=False))
+    head, rows = summary.quality(finished.store)
+    out.print(_table(head, rows))
+    head, rows = summary.fidelity(finished.store, finished.recipe)
+    if rows:
+        out.print(_table(head, rows))
+    _print_places(finished)
+
+
+def _print_places(finished: Run) -> None:
+    out.print(f"run: {finished.folder}", markup=False)
+    report = finished.folder / "report.html"
+    if report.is_file():
+        out.print(f"report: {report}", markup=False)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    user: Annotated[str, typer.Option(help="The id of a user.")],
+    item: Annotated[str | None, typer.Option(help="The id of an item; else the first choice.")] = None,
+    explainer: Annotated[str | None, typer.Option(help="Its name; else the recipe's first.")] = None,
+) -> None:
+    """Explain one recommendation of a finished run."""
+    from xrec.runs.asking import ask
+    from xrec.runs.run import Run
+
+    answer = ask(Run.open(run), user, item, explainer)
+    out.print(answer.title, style="bold", markup=False)
+    for line in answer.lines:
+        out.print(line, markup=False)
+    for bars in (answer.bars, answer.groups):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for bar in bars:
+            table.add_row(f"{bar.value:+.3f}", bar.name)
+        out.print(table)
+    out.print(answer.note, markup=False)
+
+
+@app.command()
+def plugins(
+    kind: Annotated[str | None, typer.Option(help="Only this kind, such as explainer.")] = None,
+) -> None:
+    """List the installed plugins, from their packages' metadata alone."""
+    from xrec.plugins import listings
+
+    rows = [(each.kind, each.name, each.package, each.version) for each in listings(kind)]
+    out.print(_table(("kind", "name", "package", "version"), rows))
+
+
+@app.command()
+def check(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file.")], overrides: Overrides = None
+) -> None:
+    """Say whether a recipe can be carried out: keys, types, plugins and their packages, sources."""
+    from xrec.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides or ())
+    made = loaded.check()
+    made["dataset"][0].sources()
+    made["encoder"][0].digest()
+    out.print(f"{recipe}: good; {sum(len(each) for each in made.values())} plugins", markup=False)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in head:
+        table.add_column(name, justify="left" if name == head[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def main() -> None:
+    """Run the command line; a mistake in what was given is one line, and exit code 2."""
+    try:
+        app()
+    except XrecError as error:
+        print(f"xrec: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("xrec: stopped; start the same command again to go on", file=sys.stderr)
+        sys.exit(130)

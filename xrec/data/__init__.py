@@ -1,0 +1,1 @@
+"""Tables, their cleaning and splitting, the features they name, and the batches made of them."""

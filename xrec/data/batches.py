@@ -1,0 +1,74 @@
+"""A batch: what the model is asked about, as tensors of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B users, what they did before, and an item each.
+
+    user (B,) int64: index of the user.
+    history (B, L) int64: items in order of time, the latest last; 0 is padding, on the left.
+    history_time (B, L) int64: seconds since 1970 of each event, 0 for padding.
+    history_action (B, L) int64: what was done at each event, 0 for padding.
+    profile (B, P) int64: the user's attribute values, 0 where unknown.
+    candidate (B,) int64: the item to be scored.
+    label (B, T) float, optional: the truth of each of T tasks, for pairs.
+    negatives (B, N) int64, optional: items the user has not had; training windows have them.
+    learned (B, L) bool, optional: the events of a training window that are to be predicted.
+    """
+
+    user: Tensor
+    history: Tensor
+    history_time: Tensor
+    history_action: Tensor
+    profile: Tensor
+    candidate: Tensor
+    label: Tensor | None = None
+    negatives: Tensor | None = None
+    learned: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{k: None if v is None else change(v) for k, v in present.items()})
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def rows(self, index: Tensor | slice) -> Batch:
+        """Some of the rows, in the order of `index`; a row may come more than once."""
+        return self._each(lambda tensor: tensor[index])
+
+    def about(self, candidate: Tensor) -> Batch:
+        """The same users asked about other items: candidate (B,) int64."""
+        return replace(self, candidate=candidate)
+
+    def pairs(self) -> Batch:
+        """A training window as 2B labelled pairs: the last event, and an item in its place.
+
+        Every pair has the events before the last as its history; label is 1 for the event that
+        did follow and 0 for the first of the row's negatives.
+        """
+        assert self.negatives is not None, "only training windows have negatives"
+        earlier = replace(
+            self,
+            history=self.history[:, :-1],
+            history_time=self.history_time[:, :-1],
+            history_action=self.history_action[:, :-1],
+            negatives=None,
+            learned=None,
+        )
+        twice = earlier.rows(torch.arange(len(self), device=self.user.device).repeat(2))
+        candidate = torch.cat([self.history[:, -1], self.negatives[:, 0]])
+        label = torch.cat([torch.ones(len(self)), torch.zeros(len(self))])[:, None]
+        return replace(twice, candidate=candidate, label=label.to(candidate.device))

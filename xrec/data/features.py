@@ -1,0 +1,102 @@
+"""Names for everything that may matter: users, items, attribute values, and the slots of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from xrec.errors import RunError, nearest
+
+#: Groups of features; a slot's group is its index here. "fixed" slots are never attributed.
+GROUPS = ("fixed", "behaviour", "profile", "item", "social", "text", "image", "audio")
+FIXED, BEHAVIOUR, PROFILE, ITEM, SOCIAL, TEXT, IMAGE, AUDIO = range(len(GROUPS))
+
+
+class Vocabulary:
+    """Ids and their indices, from 1; index 0 is padding, or unknown."""
+
+    def __init__(self, ids: Iterable[str], noun: str) -> None:
+        self.ids = ["", *ids]
+        self.noun = noun
+        self._index = {name: at for at, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index(self, name: str) -> int:
+        """The index of an id. Raises RunError, with the nearest id, if there is no such one."""
+        if name not in self._index or not name:
+            raise RunError(f"there is no {self.noun} '{name}': {nearest(name, self.ids[1:50])}")
+        return self._index[name]
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Attribute values of users or items.
+
+    values (N + 1, K) int64: the value in each of K slots for each of N ids, 0 where there is none.
+    names: the name of each value, such as "occupation: student"; names[0] is "".
+    fields: the attribute that each of the K slots holds.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+    fields: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, ids: Vocabulary, key: str, leave: Sequence[str]) -> Attributes:
+        """Read the columns of `frame` but `leave`; its rows are found by `key`."""
+        rows = pl.DataFrame({key: ids.ids}).join(frame, on=key, how="left", maintain_order="left")
+        names, slots, columns = [""], [], []
+        for column in (c for c in frame.columns if c not in leave):
+            lists = rows[column]
+            if lists.dtype != pl.List(pl.String):
+                lists = rows.select(pl.concat_list(column).alias(column))[column]
+            known = sorted(set(lists.explode().drop_nulls().to_list()))
+            index = {value: len(names) + at for at, value in enumerate(known)}
+            names += [f"{column}: {value}" for value in known]
+            filled = [[index[v] for v in row or () if v is not None] for row in lists.to_list()]
+            width = max((len(row) for row in filled), default=0)
+            columns += [torch.tensor([row + [0] * (width - len(row)) for row in filled])]
+            slots += [column] * width
+        values = torch.cat(columns, dim=1) if slots else torch.zeros(len(ids), 0)
+        return cls(values.long(), tuple(names), tuple(slots))
+
+
+@dataclass(frozen=True)
+class FeatureIndex:
+    """What each slot of each row is.
+
+    group (B, F) int64: index into GROUPS.
+    key (B, F) int64: which member of its group, an index into names[group].
+    parent (B, F) int64: the slot that it is part of (a word's event), -1 if none.
+    names: for each group, the names of its members.
+    """
+
+    group: Tensor
+    key: Tensor
+    parent: Tensor
+    names: Mapping[int, Sequence[str]]
+
+    @property
+    def fixed(self) -> Tensor:
+        """(B, F) bool: slots that are always present and never attributed."""
+        return self.group == FIXED
+
+    def rows(self, index: Tensor | slice) -> FeatureIndex:
+        """Some of the rows, in the order of `index`."""
+        return FeatureIndex(self.group[index], self.key[index], self.parent[index], self.names)
+
+    def to(self, device: torch.device | str) -> FeatureIndex:
+        """The same index on another device."""
+        group, key, parent = (t.to(device) for t in (self.group, self.key, self.parent))
+        return FeatureIndex(group, key, parent, self.names)
+
+    def name(self, row: int, slot: int) -> str:
+        """What a person calls the feature in a slot."""
+        group = int(self.group[row, slot])
+        return self.names[group][int(self.key[row, slot])]

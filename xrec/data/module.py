@@ -1,0 +1,160 @@
+"""The data of a run as the model sees them: vocabularies, training windows, ranking queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from xrec.data.batches import Batch
+from xrec.data.features import Attributes, Vocabulary
+from xrec.data.split import HELD_OUT, Events
+from xrec.data.tables import Tables
+from xrec.recipe import DataOptions, TrainOptions
+
+QUERY_BATCH = 256  # users ranked at once
+
+
+class Data(LightningDataModule):
+    """Clean tables, indexed and split by leave-last-out.
+
+    users, items, actions: vocabularies. profile, attributes: what is known of users and items.
+    events: everything that happened, by user and time.
+    """
+
+    def __init__(
+        self, tables: Tables, options: DataOptions, train: TrainOptions, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.tables, self.options, self.train, self.seed = tables, options, train, seed
+        self.users = Vocabulary(sorted(tables.interactions["user"].unique()), "user")
+        self.items = Vocabulary(tables.items["item"], "item")
+        self.actions = Vocabulary(
+            sorted(tables.interactions["action"].drop_nulls().unique()), "action"
+        )
+        events = tables.interactions.with_columns(pl.col("action").fill_null(""))
+        self.profile = Attributes.of(tables.users, self.users, "user", ["user"])
+        self.attributes = Attributes.of(tables.items, self.items, "item", ["item", "title", "text"])
+        self.events = Events.of(events, self.users, self.items, self.actions)
+
+    @property
+    def titles(self) -> list[str]:
+        """What a person calls each item; titles[0] is padding."""
+        return ["", *self.tables.items["title"]]
+
+    @property
+    def texts(self) -> list[str]:
+        """What the encoder reads of each item; texts[0] is padding."""
+        return ["", *self.tables.items["text"]]
+
+    def queries(self, stage: str, users: Tensor | None = None) -> Batch:
+        """One ranking query a user: the history before the held-out event, and that event's item.
+
+        stage is "validate" or "test"; users (B,) int64, all by default.
+        """
+        users = torch.arange(1, len(self.users)) if users is None else users
+        ends = self.events.start[users + 1] - HELD_OUT[stage] - 1
+        return self._window(users, self.events.start[users], ends, self.events.item[ends])
+
+    def latest(self, users: Tensor, candidate: Tensor) -> Batch:
+        """Queries with everything that users (B,) have done as their history, to look ahead."""
+        return self._window(users, self.events.start[users], self.events.start[users + 1], candidate)
+
+    def _window(self, users: Tensor, starts: Tensor, ends: Tensor, candidate: Tensor) -> Batch:
+        """Batch with the last `history` events before `ends`, padded on the left."""
+        length = self.options.history
+        at = ends[:, None] - length + torch.arange(length)
+        real = at >= starts[:, None]
+        at = at.clamp(min=0)
+        history, time, action = (
+            torch.where(real, column[at], 0)
+            for column in (self.events.item, self.events.time, self.events.action)
+        )
+        return Batch(users, history, time, action, self.profile.values[users], candidate)
+
+    def seen(self, users: Tensor, stage: str) -> Tensor:
+        """(B, N + 1) bool: items that each user has had before the stage's held-out event."""
+        marks = torch.zeros(len(users), len(self.items), dtype=torch.bool)
+        hidden = HELD_OUT[stage] + (stage != "train")
+        for row, user in enumerate(users.tolist()):
+            begin, end = self.events.span(user)
+            marks[row, self.events.item[begin : end - hidden]] = True
+        return marks
+
+    def windows(self) -> Batch:
+        """All training windows. A long history is cut into windows that overlap by half.
+
+        `learned` marks each event in just one window, that in which the most comes before it.
+        """
+        length = self.options.history
+        step = max(1, length // 2)
+        users, ends, fresh = [], [], []
+        for user in range(1, len(self.users)):
+            begin, end = self.events.span(user)
+            end -= HELD_OUT["train"]
+            stop, done = min(begin + length, end), begin
+            while done < end:
+                users.append(user), ends.append(stop), fresh.append(stop - done)
+                done, stop = stop, min(stop + step, end)
+        index, stops = torch.tensor(users), torch.tensor(ends)
+        batch = self._window(index, self.events.start[index], stops, self.events.item[stops - 1])
+        first_new = length - torch.tensor(fresh)
+        learned = torch.arange(length)[None, :] >= first_new[:, None]
+        return Batch(**{**vars(batch), "learned": learned})
+
+    def train_dataloader(self) -> DataLoader:
+        """Training windows in a new order, with new negatives, for the trainer's present epoch."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        return DataLoader(_Windows(self, epoch), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        """Validation queries."""
+        return DataLoader(_Queries(self, "validate"), batch_size=None)
+
+    def test_dataloader(self) -> DataLoader:
+        """Test queries."""
+        return DataLoader(_Queries(self, "test"), batch_size=None)
+
+
+class _Windows(IterableDataset):
+    """One epoch of training batches: order and negatives follow from the seed and the epoch."""
+
+    def __init__(self, data: Data, epoch: int) -> None:
+        self.data = data
+        self.windows = data.windows()
+        self.generator = torch.Generator().manual_seed(data.seed * 1_000_003 + epoch)
+
+    def __len__(self) -> int:
+        return -(-len(self.windows) // self.data.train.batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.windows), generator=self.generator)
+        for index in order.split(self.data.train.batch):
+            batch = self.windows.rows(index)
+            yield Batch(**{**vars(batch), "negatives": self._negatives(batch.user)})
+
+    def _negatives(self, users: Tensor) -> Tensor:
+        """(B, N) items drawn uniformly from those that each user does not have in training."""
+        weight = (~self.data.seen(users, "train")).float()
+        weight[:, 0] = 0
+        weight[weight.sum(1) == 0, 1:] = 1  # a user who has had everything
+        count = self.data.train.negatives
+        return torch.multinomial(weight, count, replacement=True, generator=self.generator)
+
+
+class _Queries(IterableDataset):
+    """Every user's query of a stage, in order."""
+
+    def __init__(self, data: Data, stage: str) -> None:
+        self.data, self.stage = data, stage
+
+    def __len__(self) -> int:
+        return -(-(len(self.data.users) - 1) // QUERY_BATCH)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for users in torch.arange(1, len(self.data.users)).split(QUERY_BATCH):
+            yield self.data.queries(self.stage, users)

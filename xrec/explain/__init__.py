@@ -1,0 +1,1 @@
+"""What an explanation is, what is explained, and masked evaluation."""

@@ -1,0 +1,121 @@
+"""What each feature contributed to a recommendation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from xrec.data.features import GROUPS, FeatureIndex
+from xrec.explain.cost import Cost
+from xrec.models.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Contributions to B recommendations.
+
+    values (B, F) float: what each slot contributed to the target, in its units (logits); 0 for
+        slots that are absent or fixed.
+    present (B, F) bool: the slots that were attributed.
+    features: what each slot is.
+    score (B,), base (B,): the target with all features, and with none as this explainer sees none.
+    error (B,): the explainer's own estimate of its error, in logits: the completeness gap
+        |sum of values - (score - base)|, or a standard error.
+    cost: what it took. explainer, target: their names.
+    """
+
+    values: Tensor
+    present: Tensor
+    features: FeatureIndex
+    score: Tensor
+    base: Tensor
+    error: Tensor
+    cost: Cost
+    explainer: str
+    target: str = "logit"
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Inputs,
+        values: Tensor,
+        score: Tensor,
+        base: Tensor,
+        cost: Cost,
+        explainer: str,
+        error: Tensor | None = None,
+    ) -> Explanation:
+        """An explanation of `inputs`; its error is the completeness gap unless one is given."""
+        values = torch.where(inputs.players, values, 0).detach()
+        score, base = score.detach(), base.detach()
+        gap = (values.sum(1) - (score - base)).abs()
+        error = gap if error is None else error
+        return cls(values, inputs.players, inputs.features, score, base, error, cost, explainer)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def by_group(self) -> dict[str, Tensor]:
+        """The sum (B,) of each group's contributions, for the groups that occur."""
+        return {
+            name: torch.where(self.features.group == at, self.values, 0).sum(1)
+            for at, name in enumerate(GROUPS)
+            if bool(((self.features.group == at) & self.present).any())
+        }
+
+    def top(self, k: int) -> Tensor:
+        """(B, k) int64: the slots of the largest contributions by size, largest first.
+
+        Rows with fewer than k features end in -1. Ties go to the lower slot.
+        """
+        size = torch.where(self.present, self.values.abs(), -1.0)
+        size, order = size.sort(dim=1, descending=True, stable=True)
+        return torch.where(size < 0, -1, order)[:, :k]
+
+    def normalised(self) -> Explanation:
+        """The same explanation with each row's sizes summing to 1; a row of zeros stays zero.
+
+        Score, base and error are divided by the same number.
+        """
+        size = self.values.abs().sum(1)
+        size = torch.where(size > 0, size, 1.0)
+        return replace(
+            self,
+            values=self.values / size[:, None],
+            score=self.score / size,
+            base=self.base / size,
+            error=self.error / size,
+        )
+
+    def rows(self, index: Tensor | slice) -> Explanation:
+        """Some of the rows, in the order of `index`; the cost stays that of the whole batch."""
+        values, present, score, base, error = (
+            t[index] for t in (self.values, self.present, self.score, self.base, self.error)
+        )
+        return replace(
+            self,
+            values=values,
+            present=present,
+            features=self.features.rows(index),
+            score=score,
+            base=base,
+            error=error,
+        )
+
+    def to_arrow(self) -> pa.Table:
+        """One row a contribution: row, slot, group, feature, value; absent slots are left out."""
+        at = self.present.nonzero().cpu().tolist()
+        groups = self.features.group.cpu()
+        values = self.values.cpu()
+        return pa.table(
+            {
+                "row": pa.array([row for row, _ in at], pa.int64()),
+                "slot": pa.array([slot for _, slot in at], pa.int64()),
+                "group": pa.array([GROUPS[int(groups[r, s])] for r, s in at], pa.string()),
+                "feature": pa.array([self.features.name(r, s) for r, s in at], pa.string()),
+                "value": pa.array([float(values[r, s]) for r, s in at], pa.float64()),
+            }
+        )

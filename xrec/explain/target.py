@@ -1,0 +1,18 @@
+"""What is explained of a recommendation: its logit, never the saturated probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from xrec.models.inputs import Inputs
+from xrec.models.recommender import Recommender
+
+#: A number for each of B recommendations, (B,), that gradients can pass through.
+Target = Callable[[Recommender, Inputs], Tensor]
+
+
+def logit(model: Recommender, inputs: Inputs) -> Tensor:
+    """(B,) the score itself."""
+    return model.score(inputs)

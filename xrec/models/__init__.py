@@ -1,0 +1,1 @@
+"""The recommender, what it is built on, and how well it ranks."""

@@ -1,0 +1,46 @@
+"""Item texts as vectors, encoded once and kept in a memory-mapped cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from xrec.files import written
+
+
+class Encoder(Protocol):
+    """The contract of an encoder plugin; its fields are its options in the recipe's `encoder:`."""
+
+    def digest(self) -> str:
+        """A digest of what determines the vectors: weights and settings.
+
+        Called before a run writes anything. Raises XrecError when the model cannot be had.
+        """
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, a vector for each text."""
+
+
+def encode_once(encoder: Encoder, texts: Sequence[str], folder: Path | None = None) -> Tensor:
+    """(N, E) float32: the vectors of texts, from the cache if they are there.
+
+    The cache is keyed by the encoder's digest and the texts, and memory-mapped, so that a catalogue
+    larger than memory can be read row by row.
+    """
+    folder = folder or user_cache_path("xrec") / "texts"
+    key = hashlib.sha256(encoder.digest().encode())
+    for text in texts:
+        key.update(hashlib.sha256(text.encode()).digest())
+    path = folder / f"{key.hexdigest()}.npy"
+    if not path.is_file():
+        vectors = encoder.encode(texts).numpy()
+        with written(path) as partial, partial.open("wb") as file:
+            np.save(file, vectors, allow_pickle=False)
+    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))

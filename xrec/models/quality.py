@@ -1,0 +1,73 @@
+"""How well a recommender ranks: metrics of one relevant item among the full catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_accuracy,
+    binary_auroc,
+    binary_precision,
+    binary_recall,
+)
+
+CUTOFF = 10
+
+
+def ranks(scores: Tensor, target: Tensor, exclude: Tensor | None = None) -> Tensor:
+    """(B,) int64 ranks, from 1, of each row's target among all items.
+
+    scores (B, N + 1), column 0 being padding; target (B,) int64; exclude (B, N + 1) bool: items
+    left out of the ranking, unless they are the target. Ties count against the target, so that a
+    model that scores everything alike comes last and not first. A score that is not a number ranks
+    its target last.
+    """
+    wanted = scores.gather(1, target[:, None])
+    rivals = ~(scores < wanted)  # NaN rivals, and all rivals of a NaN, count as above
+    rivals[:, 0] = False
+    if exclude is not None:
+        rivals &= ~exclude
+    rivals.scatter_(1, target[:, None], True)
+    return rivals.sum(1)
+
+
+def ranking_metrics(rank: Tensor, cutoff: int = CUTOFF) -> dict[str, Tensor]:
+    """Metrics of each user, (B,) float, from the rank (B,) of the one relevant item.
+
+    NDCG@k is 1 / log2(1 + rank) up to rank k (the ideal DCG is 1); recall@k is whether the rank is
+    at most k; MRR is 1 / rank, without a cut-off.
+    """
+    within = (rank <= cutoff).float()
+    return {
+        f"ndcg@{cutoff}": within / torch.log2(1 + rank.float()),
+        f"recall@{cutoff}": within,
+        "mrr": 1 / rank.float(),
+    }
+
+
+def coverage(top: Tensor, catalogue: int) -> float:
+    """Share of the catalogue's items that are in anyone's top list (B, k)."""
+    return len(top.unique()) / catalogue
+
+
+def classification_report(logits: Tensor, label: Tensor) -> dict[str, Any]:
+    """AUC and, at probability 0.5, accuracy and each class's precision, recall, F1 and support.
+
+    logits (M,) float, label (M,) int64 of 0 and 1.
+    """
+    chance = torch.sigmoid(logits)
+    report: dict[str, Any] = {
+        "auc": float(binary_auroc(logits, label)),
+        "accuracy": float(binary_accuracy(chance, label)),
+    }
+    for name, p, truth in (("positive", chance, label), ("negative", 1 - chance, 1 - label)):
+        precision, recall = float(binary_precision(p, truth)), float(binary_recall(p, truth))
+        report[name] = {
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+            "support": int(truth.sum()),
+        }
+    return report

@@ -1,0 +1,137 @@
+"""The core that every architecture stands on: embed, score, attend, and how they are trained."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Protocol
+
+import pluggy
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional
+
+from xrec import plugins
+from xrec.data.batches import Batch
+from xrec.data.module import Data
+from xrec.errors import XrecError
+from xrec.models.catalogue import score_each
+from xrec.models.inputs import Inputs
+from xrec.models.quality import ranking_metrics, ranks
+from xrec.recipe import TrainOptions
+
+
+class Recommender(LightningModule):
+    """A model of interest: `embed` a batch into named feature vectors, `score` the set of them.
+
+    An architecture gives `embed` and `score`, and `attend` if it attends. It may give a faster
+    `catalogue` and a `loss` of its own; the ones here work for any.
+    """
+
+    attends: ClassVar[bool] = False
+
+    def __init__(self, data: Data) -> None:
+        super().__init__()
+        self.data_module = data
+        self.options: TrainOptions = data.train
+        self.hook = plugins.new_manager().hook
+        self.ranked: list[tuple[Tensor, Tensor]] = []
+
+    def use(self, manager: pluggy.PluginManager) -> None:
+        """Call the lifecycle hooks of the plugins on `manager` from now on."""
+        self.hook = manager.hook
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Inputs:
+        """The named feature vectors of each row."""
+
+    @abstractmethod
+    def score(self, inputs: Inputs) -> Tensor:
+        """(B,) logits. Slots that are absent change nothing, whatever their values."""
+
+    def attend(self, inputs: Inputs) -> list[Tensor]:
+        """Attention of each layer, (B, H, F, F): row f says how slot f looked at the others."""
+        raise XrecError(f"the model {type(self).__name__} has no attention to show")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,) logits of interest; the probability is their sigmoid."""
+        return self.score(self.embed(batch))
+
+    def catalogue(self, batch: Batch) -> Tensor:
+        """(B, N + 1) logits of every item for each row; column 0 is padding."""
+        return score_each(self, batch)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The named terms that training minimises the sum of, for a batch of training windows."""
+        pairs = batch.pairs()
+        assert pairs.label is not None
+        logits = self(pairs)
+        return {"bce": functional.binary_cross_entropy_with_logits(logits, pairs.label[:, 0])}
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of one batch, with the terms that plugins add."""
+        batch = plugins.chain(self.hook.xrec_batch, batch, module=self, stage="train")
+        terms: dict[str, Tensor] = self.loss(batch)
+        for extra in self.hook.xrec_loss(module=self, batch=batch, output=terms):
+            terms = {**terms, **extra}
+        total = torch.stack(list(terms.values())).sum()
+        self.log("train_loss", total, on_step=False, on_epoch=True, batch_size=len(batch))
+        for name in terms if len(terms) > 1 else ():
+            self.log(f"train_{name}", terms[name], on_step=False, on_epoch=True)
+        return total
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Rank the catalogue for each validation user."""
+        self._rank(batch, "validate")
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        """Rank the catalogue for each test user."""
+        self._rank(batch, "test")
+
+    def _rank(self, batch: Batch, stage: str) -> None:
+        batch = plugins.chain(self.hook.xrec_batch, batch, module=self, stage=stage)
+        scores = self.catalogue(batch)
+        seen = None
+        if self.data_module.options.exclude_seen:
+            seen = self.data_module.seen(batch.user.cpu(), stage).to(scores.device)
+        self.ranked.append((ranks(scores, batch.candidate, seen), batch.user))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the ranking metrics of the validation users."""
+        self._log_ranks("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the ranking metrics of the test users."""
+        self._log_ranks("test")
+
+    def _log_ranks(self, stage: str) -> None:
+        measured = ranking_metrics(torch.cat([rank for rank, _ in self.ranked]))
+        self.ranked.clear()
+        self.log_dict(
+            {f"{stage}_{name}": value.mean() for name, value in measured.items()}, prog_bar=True
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW or SGD over the parameters that learn, or what a plugin makes of it."""
+        learning = [p for p in self.parameters() if p.requires_grad]
+        options, decay = self.options, self.options.weight_decay
+        optimizer: torch.optim.Optimizer
+        if options.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(learning, lr=options.lr, weight_decay=decay)
+        else:
+            optimizer = torch.optim.SGD(
+                learning, lr=options.lr, weight_decay=decay, momentum=options.momentum
+            )
+        changed = self.hook.xrec_optimizer(
+            module=self, optimizer=optimizer, data=self.data_module
+        )
+        return changed or optimizer
+
+
+class Architecture(Protocol):
+    """The contract of a model plugin; its fields are its options in the recipe's `model:`."""
+
+    def build(self, data: Data, texts: Tensor) -> Recommender:
+        """A fresh model. texts (N + 1, E): the encoder's vector of each item, row 0 padding."""
+
+

@@ -1,0 +1,301 @@
+"""What a run is asked to do: a YAML file with a typed schema, and overrides on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from xrec import plugins
+from xrec.errors import RecipeError, nearest
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plugin that the recipe names, and the options it gives it."""
+
+    kind: str
+    name: str
+    options: Mapping[str, Any]
+    key: str
+
+    def make(self) -> Any:
+        """The plugin's object. Raises PluginError or RecipeError (unknown plugin, bad option)."""
+        return fill(plugins.factory(self.kind, self.name), self.options, self.key)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """data: how any dataset is cleaned, split and cut into windows."""
+
+    split: str = "leave_last_out"
+    clean: str = "default"
+    history: int = 50  # events that a model looks back on
+    min_events: int = 3  # users with fewer are left out: train, validate and test need one each
+    exclude_seen: bool = True  # rank only items that the user has not had
+
+    def __post_init__(self) -> None:
+        _one_of("split", self.split, ("leave_last_out",))
+        _one_of("clean", self.clean, ("default", "none"))
+        _at_least("history", self.history, 1)
+        _at_least("min_events", self.min_events, 3)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """train: how the model is fitted."""
+
+    epochs: int = 20
+    batch: int = 64  # windows of history a step
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    momentum: float = 0.9  # SGD only
+    negatives: int = 128  # sampled a window
+    clip: float = 1.0  # largest norm of the gradient
+    monitor: str = "val_ndcg@10"
+    patience: int = 5  # epochs without a better `monitor` before stopping
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
+        for name in ("epochs", "batch", "negatives", "patience"):
+            _at_least(name, getattr(self, name), 1)
+        if self.lr <= 0 or self.clip <= 0:
+            raise ValueError("lr and clip must be above 0")
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """protocol: how explanations are scored and timed."""
+
+    users: int = 128  # test users whose top recommendation is explained
+    absent: str = "remove"  # what becomes of a feature outside the coalition
+    points: int = 10  # of a deletion or insertion curve
+    repeats: int = 20  # timed calls at batch 1
+    batch: int = 64  # rows of the throughput call
+
+    def __post_init__(self) -> None:
+        _one_of("absent", self.absent, ("remove", "baseline", "resample"))
+        for name in ("users", "points", "repeats", "batch"):
+            _at_least(name, getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """report: what is written for people."""
+
+    formats: list[str] = field(default_factory=lambda: ["html"])
+    sections: list[str] = field(
+        default_factory=lambda: ["training", "quality", "fidelity", "recommendations", "reproduce"]
+    )
+    explained: int = 5  # recommendations shown with their explanations
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            _one_of("formats", name, ("html",))
+        _at_least("explained", self.explained, 1)
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is '{value}': {nearest(value, known)}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}, it must be at least {least}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe. `resolved` is the plain mapping it came from, overrides included."""
+
+    name: str
+    seed: int
+    data: DataOptions
+    dataset: Choice
+    encoder: Choice
+    model: Choice
+    train: TrainOptions
+    protocol: ProtocolOptions
+    report: ReportOptions
+    hooks: tuple[Choice, ...]
+    privacy: tuple[Choice, ...]
+    compress: tuple[Choice, ...]
+    track: tuple[Choice, ...]
+    explain: tuple[Choice, ...]
+    fidelity: tuple[Choice, ...]
+    resolved: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+        """Read a recipe file and apply overrides such as ``train.epochs=2``.
+
+        Raises RecipeError: no such file, not YAML, an unknown key, a wrong type or value. Plugins
+        are not loaded here: `check` does that.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise RecipeError(f"recipe {path}: there is no such file")
+        try:
+            config = OmegaConf.merge(OmegaConf.load(path), _dotlist(overrides))
+            resolved = OmegaConf.to_container(config, resolve=True)
+        except RecipeError:
+            raise
+        except Exception as error:  # yaml and OmegaConf raise many kinds, all about the text
+            raise RecipeError(f"recipe {path}: cannot be read: {_one_line(error)}") from error
+        if not isinstance(resolved, dict):
+            raise RecipeError(f"recipe {path}: it must be a mapping of keys such as 'data:'")
+        return cls.of({str(key): value for key, value in resolved.items()})
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Recipe:
+        """The recipe that a plain mapping describes. Raises RecipeError as `load` does."""
+        _known_keys(given, _KEYS, "")
+        for key in ("name", "data", "model"):
+            if key not in given:
+                raise RecipeError(f"{key}: this key is missing from the recipe")
+        if not isinstance(given["name"], str) or not _is_folder_name(given["name"]):
+            raise RecipeError(f"name: '{given['name']}' must be a word fit for a folder's name")
+        seed = given.get("seed", 0)
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise RecipeError(f"seed: expected a whole number from 0 to 2**32 - 1, got '{seed}'")
+        data, dataset = _data(given["data"])
+        return cls(
+            name=given["name"],
+            seed=seed,
+            data=data,
+            dataset=dataset,
+            encoder=_choice("encoder", given.get("encoder", "pretrained"), "encoder"),
+            model=_choice("model", given["model"], "model"),
+            train=fill(TrainOptions, given.get("train") or {}, "train"),
+            protocol=fill(ProtocolOptions, given.get("protocol") or {}, "protocol"),
+            report=fill(ReportOptions, given.get("report") or {}, "report"),
+            resolved=given,
+            **{key: _choices(kind, given.get(key), key) for key, kind in _LISTS.items()},
+        )
+
+    def check(self) -> dict[str, tuple[Any, ...]]:
+        """Make every plugin the recipe names, by recipe key, in recipe order.
+
+        Raises PluginError or RecipeError for the first that is unknown, lacks a package, or is
+        given an option it does not have.
+        """
+        single = {"dataset": self.dataset, "encoder": self.encoder, "model": self.model}
+        made = {key: (choice.make(),) for key, choice in single.items()}
+        for key in _LISTS:
+            made[key] = tuple(choice.make() for choice in getattr(self, key))
+        made["sections"] = tuple(
+            Choice("section", name, {}, "report.sections").make() for name in self.report.sections
+        )
+        return made
+
+    def digest(self) -> str:
+        """SHA-256 of everything that the recipe says."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
+
+
+#: Recipe keys that list plugins, each with the kind it lists.
+_LISTS = {
+    "hooks": "hook",
+    "privacy": "mechanism",
+    "compress": "compressor",
+    "track": "tracker",
+    "explain": "explainer",
+    "fidelity": "metric",
+}
+_KEYS = (
+    ("name", "seed", "data", "encoder", "model", "train", "protocol", "report") + tuple(_LISTS)
+)
+
+
+def _data(given: Any) -> tuple[DataOptions, Choice]:
+    """Split `data:` into the options every dataset has and those of the dataset named."""
+    if not isinstance(given, Mapping) or "dataset" not in given:
+        raise RecipeError("data.dataset: name the dataset, as in data: {dataset: planted}")
+    own = {f.name for f in fields(DataOptions)}
+    core = {key: value for key, value in given.items() if key in own}
+    rest = {key: value for key, value in given.items() if key not in own and key != "dataset"}
+    return fill(DataOptions, core, "data"), _choice("dataset", {"name": given["dataset"], **rest}, "data")
+
+
+def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise RecipeError(f"{key}: expected a list of {kind}s, got '{given}'")
+    choices = tuple(_choice(kind, each, f"{key}[{at}]") for at, each in enumerate(given))
+    names = [choice.options.get("label", choice.name) for choice in choices]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"{key}: '{name}' is listed more than once")
+    return choices
+
+
+def _choice(kind: str, given: Any, key: str) -> Choice:
+    if isinstance(given, str):
+        return Choice(kind, given, {}, key)
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        raise RecipeError(f"{key}: expected the name of a {kind}, or {{name: …, option: …}}")
+    return Choice(kind, given["name"], {k: v for k, v in given.items() if k != "name"}, key)
+
+
+def fill(schema: type[Options], given: Any, key: str) -> Options:
+    """Make the options dataclass `schema` from plain values, checking names and types.
+
+    Raises RecipeError that names the key: unknown (with the nearest), missing, of a wrong type, or
+    refused by the dataclass itself with a ValueError.
+    """
+    if not isinstance(given, Mapping):
+        raise RecipeError(f"{key}: expected a mapping of options, got '{given}'")
+    known = [f for f in fields(schema) if f.init]  # type: ignore[arg-type]
+    _known_keys(given, [f.name for f in known], key)
+    for f in known:
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in given:
+            raise RecipeError(f"{key}.{f.name}: this option must be given")
+    try:
+        config = OmegaConf.structured(schema)
+        OmegaConf.set_readonly(config, False)
+        typed = OmegaConf.merge(config, dict(given))
+        values = {f.name: _plain(typed[f.name]) for f in known}
+    except OmegaConfBaseException as error:
+        name = f"{key}.{error.full_key}" if error.full_key else key
+        raise RecipeError(f"{name}: {_one_line(error)}") from error
+    try:
+        return schema(**values)
+    except ValueError as error:
+        raise RecipeError(f"{key}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _known_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            name = f"{where}.{key}" if where else str(key)
+            raise RecipeError(f"{name}: there is no such key; {nearest(str(key), known)}")
+
+
+def _dotlist(overrides: Sequence[str]) -> Any:
+    for override in overrides:
+        if "=" not in override:
+            raise RecipeError(f"override '{override}': write it as key=value, as in train.epochs=2")
+    return OmegaConf.from_dotlist(list(overrides))
+
+
+def _is_folder_name(name: str) -> bool:
+    return bool(name) and name.replace("-", "").replace("_", "").isalnum()
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
