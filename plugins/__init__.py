@@ -1,1 +1,1 @@
-"""First-party plugins: each kind a folder, each plugin a file, declared in pyproject.toml like anyone's."""
+"""First-party plugins: each kind a folder, each plugin a file, declared as anyone's are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,9 @@ def run(
     from xrec.runs import pipeline
 
     finished = pipeline.run(loaded, runs, tell=lambda text: out.print(text, markup=False))
-    head, rows = summary.quality(finished.store)
+    head, rows = summary.quality(finished.store, summary.mean)
     out.print(_table(head, rows))
-    head, rows = summary.fidelity(finished.store, finished.recipe)
+    head, rows = summary.fidelity(finished.store, finished.recipe, summary.mean)
     if rows:
         out.print(_table(head, rows))
     _print_places(finished)
@@ -61,8 +62,12 @@ def _print_places(finished: Run) -> None:
 def explain(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     user: Annotated[str, typer.Option(help="The id of a user.")],
-    item: Annotated[str | None, typer.Option(help="The id of an item; else the first choice.")] = None,
-    explainer: Annotated[str | None, typer.Option(help="Its name; else the recipe's first.")] = None,
+    item: Annotated[
+        str | None, typer.Option(help="The id of an item; else the first choice.")
+    ] = None,
+    explainer: Annotated[
+        str | None, typer.Option(help="Its name; else the recipe's first.")
+    ] = None,
 ) -> None:
     """Explain one recommendation of a finished run."""
     from xrec.runs.asking import ask
@@ -105,10 +110,15 @@ def check(
     out.print(f"{recipe}: good; {sum(len(each) for each in made.values())} plugins", markup=False)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for name in head:
-        table.add_column(name, justify="left" if name == head[0] else "right")
+        table.add_column(
+            name.replace("_", " "),
+            justify="left" if name == head[0] else "right",
+            no_wrap=name == head[0],
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*row)
     return table

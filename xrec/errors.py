@@ -27,7 +27,7 @@ class RunError(XrecError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause that names the known name closest to `name`, or lists them all when none is close."""
+    """A clause that names the known name closest to `name`, or lists them all if none is close."""
     known = sorted(known)
     if not known:
         return "there is none to choose from"

@@ -212,9 +212,7 @@ _LISTS = {
     "explain": "explainer",
     "fidelity": "metric",
 }
-_KEYS = (
-    ("name", "seed", "data", "encoder", "model", "train", "protocol", "report") + tuple(_LISTS)
-)
+_KEYS = ("name", "seed", "data", "encoder", "model", "train", "protocol", "report", *_LISTS)
 
 
 def _data(given: Any) -> tuple[DataOptions, Choice]:
@@ -224,7 +222,9 @@ def _data(given: Any) -> tuple[DataOptions, Choice]:
     own = {f.name for f in fields(DataOptions)}
     core = {key: value for key, value in given.items() if key in own}
     rest = {key: value for key, value in given.items() if key not in own and key != "dataset"}
-    return fill(DataOptions, core, "data"), _choice("dataset", {"name": given["dataset"], **rest}, "data")
+    return fill(DataOptions, core, "data"), _choice(
+        "dataset", {"name": given["dataset"], **rest}, "data"
+    )
 
 
 def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:
@@ -265,7 +265,7 @@ def fill(schema: type[Options], given: Any, key: str) -> Options:
         config = OmegaConf.structured(schema)
         OmegaConf.set_readonly(config, False)
         typed = OmegaConf.merge(config, dict(given))
-        values = {f.name: _plain(typed[f.name]) for f in known}
+        values = {f.name: _plain(OmegaConf.select(typed, f.name)) for f in known}
     except OmegaConfBaseException as error:
         name = f"{key}.{error.full_key}" if error.full_key else key
         raise RecipeError(f"{name}: {_one_line(error)}") from error

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import platformdirs
 import polars as pl
-from xrec_plugins.datasets.download import Archive, fetch
-from xrec_plugins.datasets.files import Sheet, read_atomic, read_csv, read_lines
 
 from xrec import hookimpl
 from xrec.data.tables import Tables
 from xrec.errors import DataError
+from xrec_plugins.datasets.download import Archive, fetch
+from xrec_plugins.datasets.files import Sheet, read_atomic, read_csv, read_lines
 
 URL = "https://files.grouplens.org/datasets/movielens/"
 # The digests that TensorFlow Datasets pins (tensorflow_datasets/url_checksums/movielens.txt).

@@ -1,10 +1,10 @@
 """A shop whose customers' choices have known causes.
 
-Each choice is drawn from a rule: what a customer bought lately (recency) makes a category that goes
+Each choice is drawn from a rule. What a customer bought lately (recency) makes a category that goes
 with it likelier (affinity), and the same one less likely; two categories together make a third
 likelier still (interaction); one category puts customers off another (suppressor); and the
-customer's stated interest counts. Gift wrap is bought at any time and never matters, nor do colours or friends
-(distractors). Within a category every item is as likely as another.
+customer's stated interest counts. Gift wrap is bought at any time and never matters, nor do colours
+or friends (distractors). Within a category every item is as likely as another.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class PlantedWorld:
     def _history(self, rng: np.random.Generator, category: np.ndarray, interest: int) -> list[int]:
         """The items one customer buys, each once, in order."""
         length = int(rng.integers(self.events - self.events // 3, self.events + self.events // 3))
-        left = [list(rng.permutation(np.flatnonzero(category == c))) for c in range(len(CATEGORIES))]
+        left = [
+            list(rng.permutation(np.flatnonzero(category == c))) for c in range(len(CATEGORIES))
+        ]
         mine = np.eye(CHOICES)[interest]
         bought: list[int] = []
         while len(bought) < length:

@@ -69,7 +69,9 @@ class Pretrained:
     def digest(self) -> str:
         """SHA-256 of the weights, the tokenizer and these options but for their location."""
         files = (WEIGHTS, "tokenizer.json", "config.json")
-        told = {name: digest(self.folder / name) for name in files if (self.folder / name).is_file()}
+        told = {
+            name: digest(self.folder / name) for name in files if (self.folder / name).is_file()
+        }
         options = {k: v for k, v in asdict(self).items() if k not in ("source", "batch")}
         return hashlib.sha256(json.dumps([told, options], sort_keys=True).encode()).hexdigest()
 

@@ -18,7 +18,7 @@ from xrec.models.recommender import Recommender
 
 @dataclass(frozen=True)
 class AttentionRollout:
-    """How much of each feature reaches the fixed slots through all layers (Abnar and Zuidema, 2020).
+    """How much of each feature reaches the fixed slots (Abnar and Zuidema, 2020).
 
     Each layer's attention, averaged over heads, is mixed half and half with the identity that the
     residual path is, and the layers are multiplied. A contribution is what the row's fixed slots

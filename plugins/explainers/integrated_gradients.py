@@ -20,7 +20,7 @@ ROWS = 1024  # rows that go through the gradient at once
 
 @dataclass(frozen=True)
 class IntegratedGradients:
-    """Gradients along the straight path from a baseline to the features (Sundararajan et al., 2017).
+    """Gradients on the straight path from a baseline to the features (Sundararajan et al., 2017).
 
     Options: steps, the points of the Gauss-Legendre quadrature. The baseline of every feature is
     the zero vector, in a slot that stays present; the base is the score there. The sum over a

@@ -155,7 +155,7 @@ class SequentialRecommender(Recommender):
     def _run(
         self, values: Tensor, present: Tensor, length: int, sees: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Run the layers over [events, profile, queries]; query q looks at the first sees[q] events.
+        """Run the layers on [events, profile, queries]; query q looks at the first sees[q] events.
 
         Events look at earlier events, themselves and the profile; a profile value at the profile;
         a query at its events, the profile and itself. So no query hears of a later event.
@@ -163,9 +163,10 @@ class SequentialRecommender(Recommender):
         profiles = values.shape[1] - length - len(sees)
         sort = values.new_zeros(values.shape[1], dtype=torch.long)
         sort[length : length + profiles] = 1
-        kind = self.kind(sort) * (torch.arange(len(sort), device=sort.device) < length + profiles)[
-            :, None
-        ]
+        kind = (
+            self.kind(sort)
+            * (torch.arange(len(sort), device=sort.device) < length + profiles)[:, None]
+        )
         hidden = self.drop(values + kind)
         allowed, distance = _layout(length, profiles, sees)
         allowed = allowed & present[:, None, :] | torch.eye(
@@ -204,14 +205,19 @@ class SequentialRecommender(Recommender):
         One pass reads all the prefixes of a window: query t sees the events before t. A positive
         weighs as much as all the negatives of its row together.
         """
-        assert batch.negatives is not None and batch.learned is not None
+        assert batch.negatives is not None
+        assert batch.learned is not None
         items = self.items()
         length = batch.history.shape[1]
         events, profile = items[batch.history], self.profile(batch.profile)
         queries = self.query.expand(len(batch), length, -1)
         values = torch.cat([events, profile, queries], dim=1)
         present = torch.cat(
-            [batch.history > 0, batch.profile > 0, torch.ones_like(batch.history, dtype=torch.bool)],
+            [
+                batch.history > 0,
+                batch.profile > 0,
+                torch.ones_like(batch.history, dtype=torch.bool),
+            ],
             dim=1,
         )
         sees = torch.arange(length, device=values.device)
@@ -256,13 +262,15 @@ class Layer(nn.Module):
         self.before_attention, self.before_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
         self.distance = nn.Embedding(furthest + 2, heads)  # the last row is for profile values
         self.drop = nn.Dropout(dropout)
         nn.init.zeros_(self.distance.weight)
 
     def forward(self, hidden: Tensor, allowed: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """hidden (B, S, D), allowed (B, S, S) bool, distance (S, S) → hidden, attention (B, H, S, S)."""
+        """hidden (B, S, D), allowed (B, S, S), distance (S, S) → hidden, attention (B, H, S, S)."""
         size = (*hidden.shape[:2], self.heads, -1)
         q, k, v = (
             part.view(size).transpose(1, 2)

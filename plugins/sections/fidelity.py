@@ -31,7 +31,7 @@ class Fidelity:
         found = {name: run.store.json(f"fidelity/{name}.json") for name in names}
         if not found:
             return Chapter("How far to believe the explanations", [Text("None was asked for.")])
-        head, rows = summary.fidelity(run.store, run.recipe)
+        head, rows = summary.fidelity(run.store, run.recipe, summary.interval)
         timed = next(iter(found.values()))["latency"]
         table = Table(head, rows, NOTES.format(**timed))
         return Chapter(

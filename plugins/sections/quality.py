@@ -18,11 +18,13 @@ class Quality:
     def render(self, run: Run) -> Chapter:
         """Read `quality.json`."""
         found = run.store.json("quality.json")
-        head, rows = summary.quality(run.store)
-        seen = "items they have had left out" if run.recipe.data.exclude_seen else "items all ranked"
+        head, rows = summary.quality(run.store, summary.interval)
+        seen = (
+            "items they have had left out" if run.recipe.data.exclude_seen else "items all ranked"
+        )
         told = Text(
-            f"Each of {found['users']:,} users is shown the whole catalogue ranked, {seen}, and the "
-            "event held out is looked for. ± is half of the 95 % bootstrap interval over users; the "
+            f"For each of {found['users']:,} users the whole catalogue is ranked, {seen}, and "
+            "the event held out is looked for. ± is half of the 95 % bootstrap interval over users; the "
             "settings of item_knn and ease are those best on validation."
         )
         table = Table(head, rows, strong=(run.recipe.model.name,))
@@ -31,7 +33,7 @@ class Quality:
 
 def _classes(report: dict[str, Any]) -> list[Text | Table]:
     told = Text(
-        f"Told apart from one item each that the user never had, the held-out items are found with "
+        "Told apart from one item each that the user never had, the held-out items are found with "
         f"AUC {report['auc']:.3f}; at probability 0.5 the accuracy is {report['accuracy']:.3f}."
     )
     columns = ("precision", "recall", "f1")

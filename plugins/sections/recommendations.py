@@ -26,8 +26,8 @@ class Recommendations:
         rows = list(zip(table["user"], table["title"], strict=True))[: run.recipe.report.explained]
         cards = [card(told, at, f"user {user}", item) for at, (user, item) in enumerate(rows)]
         about = Text(
-            f"A bar is what one feature adds to the logit, as {label} says: blue speaks for the item, "
-            "red against it. Below the dashed line are the sums of each group."
+            f"A bar is what one feature adds to the logit, as {label} says: blue speaks for the "
+            "item, red against it. Below the dashed line are the sums of each group."
         )
         return Chapter(title, [about, *cards])
 

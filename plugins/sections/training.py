@@ -20,8 +20,8 @@ class Training:
         data, training = run.store.json("data.json"), run.store.json("training.json")
         recipe, rows = run.recipe, data["rows"]
         told = Text(
-            f"A {recipe.model.name} model ({training['learning']:,} learned parameters), whose item "
-            f"texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
+            f"A {recipe.model.name} model ({training['learning']:,} learned parameters), whose "
+            f"item texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
             f"{recipe.dataset.name} data: {rows['interactions']:,} events of "
             f"{rows['active users']:,} users and {rows['items']:,} items. Of each user the last "
             "event is the test and the one before it validates."
@@ -31,7 +31,9 @@ class Training:
             for f in data["found"]
         ]
         cleaning = Table(("cleaning found", "how many", "what was done", "one of them"), found)
-        return Chapter("What was trained", [told, cleaning, _course(training, recipe.train.monitor)])
+        return Chapter(
+            "What was trained", [told, cleaning, _course(training, recipe.train.monitor)]
+        )
 
 
 def _called(choice: Any) -> str:
@@ -52,7 +54,9 @@ def _course(training: dict[str, Any], monitor: str) -> Picture | Text:
         best = max(epochs, key=lambda each: each[monitor])
         right.plot(best["epoch"], best[monitor], "o", color="#c8553d")
         svg = drawn()
-    return Picture(svg, f"Training loss and {monitor} over {len(epochs)} epochs; the best was kept.")
+    return Picture(
+        svg, f"Training loss and {monitor} over {len(epochs)} epochs; the best was kept."
+    )
 
 
 @hookimpl

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorboard  # noqa: F401  # Lightning would fall back on tensorboardX without a word
+import tensorboard  # type: ignore[import-untyped]  # noqa: F401  # Lightning would fall back on tensorboardX without a word
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from xrec import hookimpl
@@ -16,10 +16,10 @@ from xrec import hookimpl
 class TensorBoard:
     """Log to the run's folder `tensorboard`; look with ``tensorboard --logdir runs``."""
 
-    def logger(self, folder: Path) -> Logger:
-        """A logger with an empty folder: what an unfinished training left is removed."""
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-        return TensorBoardLogger(folder, name="tensorboard", version="")
+    def logger(self, folder: Path, stage: str) -> Logger:
+        """A logger with an empty folder for the stage."""
+        shutil.rmtree(folder / "tensorboard" / stage, ignore_errors=True)
+        return TensorBoardLogger(folder, name="tensorboard", version=stage)
 
 
 @hookimpl

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from xrec_plugins.datasets import download, movielens
-from xrec_plugins.datasets.movielens import MovieLens
 
 from xrec.data.tables import Tables
 from xrec.errors import DataError
+from xrec_plugins.datasets import download, movielens
+from xrec_plugins.datasets.movielens import MovieLens
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"

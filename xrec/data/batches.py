@@ -38,8 +38,8 @@ class Batch:
         return len(self.user)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        present = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: None if v is None else change(v) for k, v in present.items()})
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: change(v) for k, v in given.items() if v is not None})
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

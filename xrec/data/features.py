@@ -1,4 +1,4 @@
-"""Names for everything that may matter: users, items, attribute values, and the slots of a model."""
+"""Names for all that may matter: users, items, attribute values, and the slots of a model."""
 
 from __future__ import annotations
 

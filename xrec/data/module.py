@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 import torch
@@ -62,7 +63,9 @@ class Data(LightningDataModule):
 
     def latest(self, users: Tensor, candidate: Tensor) -> Batch:
         """Queries with everything that users (B,) have done as their history, to look ahead."""
-        return self._window(users, self.events.start[users], self.events.start[users + 1], candidate)
+        return self._window(
+            users, self.events.start[users], self.events.start[users + 1], candidate
+        )
 
     def _window(self, users: Tensor, starts: Tensor, ends: Tensor, candidate: Tensor) -> Batch:
         """Batch with the last `history` events before `ends`, padded on the left."""
@@ -85,6 +88,10 @@ class Data(LightningDataModule):
             marks[row, self.events.item[begin : end - hidden]] = True
         return marks
 
+    def left_out(self, users: Tensor, stage: str) -> Tensor | None:
+        """What is not ranked for users at a stage: what they have `seen`, if that is excluded."""
+        return self.seen(users, stage) if self.options.exclude_seen else None
+
     def windows(self) -> Batch:
         """All training windows. A long history is cut into windows that overlap by half.
 
@@ -98,13 +105,15 @@ class Data(LightningDataModule):
             end -= HELD_OUT["train"]
             stop, done = min(begin + length, end), begin
             while done < end:
-                users.append(user), ends.append(stop), fresh.append(stop - done)
+                users.append(user)
+                ends.append(stop)
+                fresh.append(stop - done)
                 done, stop = stop, min(stop + step, end)
         index, stops = torch.tensor(users), torch.tensor(ends)
         batch = self._window(index, self.events.start[index], stops, self.events.item[stops - 1])
         first_new = length - torch.tensor(fresh)
         learned = torch.arange(length)[None, :] >= first_new[:, None]
-        return Batch(**{**vars(batch), "learned": learned})
+        return replace(batch, learned=learned)
 
     def train_dataloader(self) -> DataLoader:
         """Training windows in a new order, with new negatives, for the trainer's present epoch."""
@@ -128,14 +137,11 @@ class _Windows(IterableDataset):
         self.windows = data.windows()
         self.generator = torch.Generator().manual_seed(data.seed * 1_000_003 + epoch)
 
-    def __len__(self) -> int:
-        return -(-len(self.windows) // self.data.train.batch)
-
     def __iter__(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.windows), generator=self.generator)
         for index in order.split(self.data.train.batch):
             batch = self.windows.rows(index)
-            yield Batch(**{**vars(batch), "negatives": self._negatives(batch.user)})
+            yield replace(batch, negatives=self._negatives(batch.user))
 
     def _negatives(self, users: Tensor) -> Tensor:
         """(B, N) items drawn uniformly from those that each user does not have in training."""
@@ -151,9 +157,6 @@ class _Queries(IterableDataset):
 
     def __init__(self, data: Data, stage: str) -> None:
         self.data, self.stage = data, stage
-
-    def __len__(self) -> int:
-        return -(-(len(self.data.users) - 1) // QUERY_BATCH)
 
     def __iter__(self) -> Iterator[Batch]:
         for users in torch.arange(1, len(self.data.users)).split(QUERY_BATCH):

@@ -69,7 +69,7 @@ class Tables:
         for name, key in (("users", "user"), ("items", "item")):
             _check_key(source, name, getattr(self, name), key)
         if self.interactions.is_empty():
-            raise DataError(f"{source}: table interactions is empty: there is nothing to learn from")
+            raise DataError(f"{source}: table interactions is empty")
         return self
 
 

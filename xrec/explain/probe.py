@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,8 +49,9 @@ def probe(model: Recommender) -> Iterator[Cost]:
 @contextmanager
 def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
     """Count rows in `score`, in its gradient, and in `attend`, whoever calls them."""
+    own: dict[str, Any] = vars(model)
     score, attend = model.score, model.attend
-    shadowed = {name: vars(model)[name] for name in ("score", "attend") if name in vars(model)}
+    shadowed = {name: own[name] for name in ("score", "attend") if name in own}
 
     def counted_score(inputs: Inputs) -> Tensor:
         cost.forward += len(inputs)
@@ -62,12 +64,12 @@ def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
         cost.forward += len(inputs)
         return attend(inputs)
 
-    vars(model).update(score=counted_score, attend=counted_attend)
+    own |= {"score": counted_score, "attend": counted_attend}
     try:
         yield
     finally:
-        del vars(model)["score"], vars(model)["attend"]
-        vars(model).update(shadowed)
+        del own["score"], own["attend"]
+        own |= shadowed
 
 
 def _count_rows(gradient: Tensor, cost: Cost) -> None:

@@ -20,6 +20,10 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> dict[str, float]:
     if len(kept) == 1 or np.ptp(kept) == 0:
         return {"mean": mean, "low": mean, "high": mean, "users": len(kept)}
     found = stats.bootstrap(
-        (kept,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+        (kept,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
     ).confidence_interval
     return {"mean": mean, "low": float(found.low), "high": float(found.high), "users": len(kept)}

@@ -38,9 +38,7 @@ class Inputs:
 
     def to(self, device: torch.device | str) -> Inputs:
         """The same inputs on another device."""
-        return Inputs(
-            self.values.to(device), self.present.to(device), self.features.to(device)
-        )
+        return Inputs(self.values.to(device), self.present.to(device), self.features.to(device))
 
     def with_values(self, values: Tensor) -> Inputs:
         """The same slots with other vectors (B, F, D)."""

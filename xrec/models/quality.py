@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +15,34 @@ from torchmetrics.functional.classification import (
     binary_recall,
 )
 
+from xrec.data.batches import Batch
+
 CUTOFF = 10
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """For B users: rank (B,) of the item held out, and top (B, k), the items ranked first."""
+
+    user: Tensor
+    rank: Tensor
+    top: Tensor
+
+    @classmethod
+    def of(cls, scores: Tensor, batch: Batch, seen: Tensor | None) -> Ranked:
+        """Rank each row's candidate by scores (B, N + 1), without the items of seen (B, N + 1)."""
+        shown = scores if seen is None else scores.masked_fill(seen, -torch.inf)
+        top = 1 + shown[:, 1:].topk(min(CUTOFF, scores.shape[1] - 1), dim=1).indices
+        return cls(batch.user, ranks(scores, batch.candidate, seen), top)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranked]) -> Ranked:
+        """Several batches as one, on the CPU."""
+        user, rank, top = (
+            torch.cat([getattr(part, name) for part in parts]).cpu()
+            for name in ("user", "rank", "top")
+        )
+        return cls(user, rank, top)
 
 
 def ranks(scores: Tensor, target: Tensor, exclude: Tensor | None = None) -> Tensor:

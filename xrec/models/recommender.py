@@ -17,7 +17,7 @@ from xrec.data.module import Data
 from xrec.errors import XrecError
 from xrec.models.catalogue import score_each
 from xrec.models.inputs import Inputs
-from xrec.models.quality import ranking_metrics, ranks
+from xrec.models.quality import Ranked, ranking_metrics
 from xrec.recipe import TrainOptions
 
 
@@ -35,7 +35,8 @@ class Recommender(LightningModule):
         self.data_module = data
         self.options: TrainOptions = data.train
         self.hook = plugins.new_manager().hook
-        self.ranked: list[tuple[Tensor, Tensor]] = []
+        self.ranked: Ranked | None = None  # what the last validation or test found
+        self._parts: list[Ranked] = []
 
     def use(self, manager: pluggy.PluginManager) -> None:
         """Call the lifecycle hooks of the plugins on `manager` from now on."""
@@ -91,10 +92,10 @@ class Recommender(LightningModule):
     def _rank(self, batch: Batch, stage: str) -> None:
         batch = plugins.chain(self.hook.xrec_batch, batch, module=self, stage=stage)
         scores = self.catalogue(batch)
-        seen = None
-        if self.data_module.options.exclude_seen:
-            seen = self.data_module.seen(batch.user.cpu(), stage).to(scores.device)
-        self.ranked.append((ranks(scores, batch.candidate, seen), batch.user))
+        seen = self.data_module.left_out(batch.user.cpu(), stage)
+        self._parts.append(
+            Ranked.of(scores, batch, None if seen is None else seen.to(scores.device))
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Log the ranking metrics of the validation users."""
@@ -105,11 +106,10 @@ class Recommender(LightningModule):
         self._log_ranks("test")
 
     def _log_ranks(self, stage: str) -> None:
-        measured = ranking_metrics(torch.cat([rank for rank, _ in self.ranked]))
-        self.ranked.clear()
-        self.log_dict(
-            {f"{stage}_{name}": value.mean() for name, value in measured.items()}, prog_bar=True
-        )
+        self.ranked = Ranked.joined(self._parts)
+        self._parts.clear()
+        measured = ranking_metrics(self.ranked.rank)
+        self.log_dict({f"{stage}_{name}": value.mean() for name, value in measured.items()})
 
     def configure_optimizers(self) -> Any:
         """AdamW or SGD over the parameters that learn, or what a plugin makes of it."""
@@ -122,9 +122,7 @@ class Recommender(LightningModule):
             optimizer = torch.optim.SGD(
                 learning, lr=options.lr, weight_decay=decay, momentum=options.momentum
             )
-        changed = self.hook.xrec_optimizer(
-            module=self, optimizer=optimizer, data=self.data_module
-        )
+        changed = self.hook.xrec_optimizer(module=self, optimizer=optimizer, data=self.data_module)
         return changed or optimizer
 
 
@@ -133,5 +131,3 @@ class Architecture(Protocol):
 
     def build(self, data: Data, texts: Tensor) -> Recommender:
         """A fresh model. texts (N + 1, E): the encoder's vector of each item, row 0 padding."""
-
-

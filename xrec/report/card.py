@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xrec.explain.explanation import Explanation
 from xrec.data.features import BEHAVIOUR, ITEM
+from xrec.explain.explanation import Explanation
 from xrec.report.section import Bar, Card
 
 SHOWN = 8  # contributions on a card

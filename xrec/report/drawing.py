@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "font.family": "sans-serif",
     "axes.spines.top": False,

@@ -10,7 +10,7 @@ from xrec.report.section import Bar, Chapter
 
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:
-    """The HTML of a report, its styles and pictures inside it; nothing is fetched when it is read."""
+    """The HTML of a report, its styles and pictures inside it: reading it fetches nothing."""
     environment = Environment(
         loader=PackageLoader("xrec", "report"), autoescape=True, undefined=StrictUndefined
     )

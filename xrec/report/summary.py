@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xrec.recipe import Recipe
     from xrec.runs.store import Store
 
+Show = Callable[[dict[str, Any] | None], str]
 Rows = list[tuple[str, ...]]
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
-def quality(store: Store) -> tuple[tuple[str, ...], Rows]:
-    """Ranking quality of the model and the baselines, each with its 95 % interval."""
+def quality(store: Store, show: Show) -> tuple[tuple[str, ...], Rows]:
+    """Ranking quality of the model and the baselines; `show` is `interval` or `mean`."""
     table = store.json("quality.json")["ranking"]
     names = list(next(iter(table.values())))
     return ("model", *names), [
-        (model, *(interval(measured[name]) for name in names)) for model, measured in table.items()
+        (model, *(show(measured[name]) for name in names)) for model, measured in table.items()
     ]
 
 
-def fidelity(store: Store, recipe: Recipe) -> tuple[tuple[str, ...], Rows]:
+def fidelity(store: Store, recipe: Recipe, show: Show) -> tuple[tuple[str, ...], Rows]:
     """Fidelity and latency of each explainer; an arrow says which way is better."""
     found = {each.name: store.json(f"fidelity/{each.name}.json") for each in recipe.explain}
     if not found:
@@ -32,7 +33,7 @@ def fidelity(store: Store, recipe: Recipe) -> tuple[tuple[str, ...], Rows]:
     head = ("explainer", *heads, "p50 ms", "p95 ms", "rows/s", "forward", "backward")
     rows = []
     for name, each in found.items():
-        cells = [interval(each["measures"].get(measure)) for measure in measures]
+        cells = [show(each["measures"].get(measure)) for measure in measures]
         rows.append((name, *cells, *_latency(each["latency"])))
     return head, rows
 
@@ -47,10 +48,13 @@ def _latency(timed: dict[str, float]) -> Sequence[str]:
     )
 
 
+def mean(found: dict[str, Any] | None) -> str:
+    """A mean alone."""
+    return "–" if found is None or found["mean"] is None else f"{found['mean']:.3f}"
+
+
 def interval(found: dict[str, Any] | None) -> str:
     """A mean, with half of its 95 % interval's width if it has one; "–" where there is none."""
-    if found is None or found["mean"] is None:
-        return "–"
-    if found.get("low") is None:
-        return f"{found['mean']:.3f}"
+    if found is None or found.get("low") is None:
+        return mean(found)
     return f"{found['mean']:.3f} ± {(found['high'] - found['low']) / 2:.3f}"

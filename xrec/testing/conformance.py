@@ -1,0 +1,111 @@
+"""Checks that a plugin author runs: each raises AssertionError that says what is broken.
+
+::
+
+    from xrec.testing import check_explainer, check_model, small_model
+
+    def test_mine():
+        model, inputs = small_model()
+        check_explainer(Mine(), model, inputs)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from xrec.data.batches import Batch
+from xrec.explain.explainer import Explainer
+from xrec.explain.game import Game
+from xrec.explain.target import Target, logit
+from xrec.models.inputs import Inputs
+from xrec.models.recommender import Recommender
+
+TOLERANCE = 1e-6
+
+
+def check_model(model: Recommender, batch: Batch) -> None:
+    """A recommender keeps the contract of `embed` and `score`, in evaluation mode.
+
+    Scores are compared in double precision, to 1e-6: absent slots change nothing whatever their
+    values, NaN included; nor does padding, nor who else is in the batch; `forward` is `embed` then
+    `score`; with everything removed, rows score alike.
+    """
+    twin = model.double().eval()
+    with torch.no_grad():
+        inputs = twin.embed(batch)
+        score = twin.score(inputs)
+        assert score.shape == (len(batch),), f"score gives {tuple(score.shape)}, not (B,)"
+        _same(twin(batch), score, "forward is not embed then score")
+        _check_absence(twin, inputs)
+        alone = torch.cat([twin(batch.rows(slice(at, at + 1))) for at in range(len(batch))])
+        _same(alone, score, "who else is in the batch changes the score")
+        _same(twin(_padded(batch)), score, "padding changes the score")
+        nothing = Game(twin, inputs).nothing()
+        _same(
+            nothing, nothing[:1].expand_as(nothing), "rows with nothing present score differently"
+        )
+    model.float()
+
+
+def _check_absence(model: Recommender, inputs: Inputs) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drop = torch.rand(inputs.present.shape, generator=generator).to(inputs.values.device) < 0.5
+    fewer = inputs.with_present(inputs.present & (~drop | inputs.features.fixed))
+    expected = model.score(fewer)
+    for junk in (0.0, 1e6, float("nan")):
+        values = torch.where(fewer.present[..., None], fewer.values, junk)
+        found = model.score(fewer.with_values(values))
+        _same(found, expected, f"an absent slot whose values are {junk} changes the score")
+
+
+def _padded(batch: Batch) -> Batch:
+    """The same rows with three more columns of padding on the left."""
+    wide = torch.zeros_like(batch.history[:, :1]).expand(-1, 3)
+    return replace(
+        batch,
+        history=torch.cat([wide, batch.history], 1),
+        history_time=torch.cat([wide, batch.history_time], 1),
+        history_action=torch.cat([wide, batch.history_action], 1),
+    )
+
+
+def check_explainer(
+    explainer: Explainer, model: Recommender, inputs: Inputs, target: Target = logit
+) -> None:
+    """An explainer keeps its contract.
+
+    One finite value a slot, zero where a slot is absent or fixed; the score is the target's; cost
+    is counted; the model keeps its mode, its parameters and their gradients; asked twice, it says
+    the same.
+    """
+    model.train()
+    for child in list(model.children())[:1]:
+        child.eval()  # a mixture of modes, which train() or eval() alone would not restore
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    told = explainer.explain(model, inputs, target)
+    assert [m.training for m in model.modules()] == modes, "the model's mode was changed"
+    assert all(p.requires_grad for p in model.parameters()), "parameters were left frozen"
+    assert all(p.grad is None for p in model.parameters()), "parameters were left with gradients"
+    for name, value in model.state_dict().items():
+        assert torch.equal(before[name], value), f"the parameter {name} was changed"
+    model.eval()
+    assert told.values.shape == inputs.present.shape, "there is not one value a slot"
+    assert bool(told.values.isfinite().all()), "a value is not finite"
+    assert not told.values[~inputs.players].any(), (
+        "a slot that is absent or fixed was given a value"
+    )
+    assert bool((told.error >= 0).all()), "an error estimate is negative"
+    assert told.cost.forward > 0, "no forward evaluation was counted: explain inside xrec.probe"
+    with torch.no_grad():
+        _same(told.score, target(model, inputs), "the score is not the target's", 1e-4)
+    again = explainer.explain(model, inputs, target)
+    _same(again.values, told.values, "asked twice, it says two things")
+
+
+def _same(found: Tensor, expected: Tensor, complaint: str, tolerance: float = TOLERANCE) -> None:
+    gap = float((found - expected).abs().max())
+    assert gap <= tolerance, f"{complaint}: they differ by {gap:.3g}, more than {tolerance:g}"

@@ -1,0 +1,67 @@
+"""A world of a few users and items, small enough to check a plugin on by enumeration."""
+
+from __future__ import annotations
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from xrec.data.module import Data
+from xrec.data.tables import Tables
+from xrec.models.inputs import Inputs
+from xrec.models.recommender import Recommender
+from xrec.plugins import factory
+from xrec.recipe import DataOptions, TrainOptions
+
+GENRES = ("comedy", "drama", "crime")
+
+
+def small_data(users: int = 12, items: int = 15, history: int = 6, seed: int = 0) -> Data:
+    """Users with 4 to 9 events each, a profile of two attributes, items of one or two genres."""
+    generator = torch.Generator().manual_seed(seed)
+    events = []
+    for user in range(users):
+        count = int(torch.randint(4, 10, (), generator=generator))
+        chosen = torch.randperm(items, generator=generator)[:count].tolist()
+        events += [(f"u{user}", f"i{item}", at, 1.0, "watch") for at, item in enumerate(chosen)]
+    schema = {
+        "user": pl.String,
+        "item": pl.String,
+        "time": pl.Int64,
+        "value": pl.Float64,
+        "action": pl.String,
+    }
+    genres = [[GENRES[at % 3]] + [GENRES[(at + 1) % 3]] * (at % 2) for at in range(items)]
+    tables = Tables(
+        interactions=pl.DataFrame(events, schema=schema, orient="row"),
+        items=pl.DataFrame(
+            {
+                "item": [f"i{at}" for at in range(items)],
+                "title": [f"Film {at}" for at in range(items)],
+                "text": [f"Film {at}, a {' and '.join(genres[at])}" for at in range(items)],
+                "genre": genres,
+            }
+        ),
+        users=pl.DataFrame(
+            {
+                "user": [f"u{at}" for at in range(users)],
+                "age": ["young" if at % 2 else "old" for at in range(users)],
+                "town": [None if at % 3 == 0 else f"town {at % 3}" for at in range(users)],
+            }
+        ),
+    ).check("the small world")
+    train = TrainOptions(epochs=1, batch=4, negatives=4)
+    return Data(tables, DataOptions(history=history), train, seed)
+
+
+def small_model(
+    users: int = 4, history: int = 6, seed: int = 0, name: str = "sequential", **options: object
+) -> tuple[Recommender, Inputs]:
+    """An untrained model of the small world, and the inputs of its first test users."""
+    torch.manual_seed(seed)
+    data = small_data(history=history, seed=seed)
+    texts: Tensor = torch.randn(len(data.items), 8)
+    model: Recommender = factory("model", name)(**(options or {"width": 8})).build(data, texts)
+    model.eval()
+    with torch.no_grad():
+        return model, model.embed(data.queries("test", torch.arange(1, users + 1)))
