@@ -23,8 +23,8 @@ class Quality:
             "items they have had left out" if run.recipe.data.exclude_seen else "items all ranked"
         )
         told = Text(
-            f"For each of {found['users']:,} users the whole catalogue is ranked, {seen}, and "
-            "the event held out is looked for. ± is half of the 95 % bootstrap interval over users; the "
+            f"For each of {found['users']:,} users the whole catalogue is ranked, {seen}, and the "
+            "event held out is looked for. ± is half of the 95 % bootstrap interval over users; the "
             "settings of item_knn and ease are those best on validation."
         )
         table = Table(head, rows, strong=(run.recipe.model.name,))

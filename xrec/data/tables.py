@@ -85,8 +85,8 @@ def _check_schema(source: str, name: str, frame: pl.DataFrame) -> None:
     for column in set(frame.columns) - set(SCHEMAS[name]):
         if name != "interactions" and frame.schema[column] not in (pl.String, pl.List(pl.String)):
             raise DataError(
-                f"{source}: table {name}, column '{column}' is {frame.schema[column]}, an attribute "
-                "must be text or a list of texts: band or name its values"
+                f"{source}: table {name}, column '{column}' is {frame.schema[column]}, but an "
+                "attribute must be text or a list of texts: band or name its values"
             )
 
 

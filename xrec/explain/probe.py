@@ -51,7 +51,7 @@ def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
     """Count rows in `score`, in its gradient, and in `attend`, whoever calls them."""
     own: dict[str, Any] = vars(model)
     score, attend = model.score, model.attend
-    shadowed = {name: own[name] for name in ("score", "attend") if name in own}
+    shadowed: dict[str, Any] = {name: own[name] for name in ("score", "attend") if name in own}
 
     def counted_score(inputs: Inputs) -> Tensor:
         cost.forward += len(inputs)
@@ -64,12 +64,13 @@ def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
         cost.forward += len(inputs)
         return attend(inputs)
 
-    own |= {"score": counted_score, "attend": counted_attend}
+    own["score"] = counted_score
+    own["attend"] = counted_attend
     try:
         yield
     finally:
         del own["score"], own["attend"]
-        own |= shadowed
+        own.update(shadowed)
 
 
 def _count_rows(gradient: Tensor, cost: Cost) -> None:
