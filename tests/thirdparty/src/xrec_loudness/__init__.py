@@ -1,0 +1,1 @@
+"""An explainer and a lifecycle hook, as a package of its own."""
