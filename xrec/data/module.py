@@ -15,6 +15,7 @@ from xrec.data.batches import Batch
 from xrec.data.features import Attributes, Vocabulary
 from xrec.data.split import HELD_OUT, Events
 from xrec.data.tables import Tables
+from xrec.errors import DataError
 from xrec.recipe import DataOptions, TrainOptions
 
 QUERY_BATCH = 256  # users ranked at once
@@ -25,22 +26,29 @@ class Data(LightningDataModule):
 
     users, items, actions: vocabularies. profile, attributes: what is known of users and items.
     events: everything that happened, by user and time.
+
+    Raises DataError where a user has too few events to split.
     """
 
     def __init__(
         self, tables: Tables, options: DataOptions, train: TrainOptions, seed: int = 0
     ) -> None:
         super().__init__()
+        short = tables.interactions.filter(pl.len().over("user") <= HELD_OUT["train"])["user"]
+        if len(short):
+            raise DataError(
+                f"user '{short[0]}' has fewer than {HELD_OUT['train'] + 1} events, and to train, "
+                "validate and test needs one each: leave data.clean at default"
+            )
         self.tables, self.options, self.train, self.seed = tables, options, train, seed
         self.users = Vocabulary(sorted(tables.interactions["user"].unique()), "user")
         self.items = Vocabulary(tables.items["item"], "item")
         self.actions = Vocabulary(
             sorted(tables.interactions["action"].drop_nulls().unique()), "action"
         )
-        events = tables.interactions.with_columns(pl.col("action").fill_null(""))
         self.profile = Attributes.of(tables.users, self.users, "user", ["user"])
         self.attributes = Attributes.of(tables.items, self.items, "item", ["item", "title", "text"])
-        self.events = Events.of(events, self.users, self.items, self.actions)
+        self.events = Events.of(tables.interactions, self.users, self.items, self.actions)
 
     @property
     def titles(self) -> list[str]:

@@ -32,7 +32,7 @@ class Events:
             pl.col("user").replace_strict(_codes(users), return_dtype=pl.Int64),
             pl.col("item").replace_strict(_codes(items), return_dtype=pl.Int64),
             pl.col("time"),
-            pl.col("action").replace_strict(_codes(actions), return_dtype=pl.Int64),
+            pl.col("action").replace_strict(_codes(actions), default=0, return_dtype=pl.Int64),
         ).sort("user", "time", maintain_order=True)
         user, item, time, action = (torch.tensor(column.to_numpy().copy()) for column in coded)
         counts = torch.bincount(user, minlength=len(users))

@@ -86,12 +86,13 @@ def classification_report(logits: Tensor, label: Tensor) -> dict[str, Any]:
 
     logits (M,) float, label (M,) int64 of 0 and 1.
     """
-    chance = torch.sigmoid(logits)
+    said = (logits > 0).long()
+    place = logits.unique(return_inverse=True)[1]  # torchmetrics' sigmoid ties large logits
     report: dict[str, Any] = {
-        "auc": float(binary_auroc(logits, label)),
-        "accuracy": float(binary_accuracy(chance, label)),
+        "auc": float(binary_auroc(place / len(place), label)),
+        "accuracy": float(binary_accuracy(said, label)),
     }
-    for name, p, truth in (("positive", chance, label), ("negative", 1 - chance, 1 - label)):
+    for name, p, truth in (("positive", said, label), ("negative", 1 - said, 1 - label)):
         precision, recall = float(binary_precision(p, truth)), float(binary_recall(p, truth))
         report[name] = {
             "precision": precision,

@@ -78,7 +78,9 @@ class Recommender(LightningModule):
         total = torch.stack(list(terms.values())).sum()
         self.log("train_loss", total, on_step=False, on_epoch=True, batch_size=len(batch))
         for name in terms if len(terms) > 1 else ():
-            self.log(f"train_{name}", terms[name], on_step=False, on_epoch=True)
+            self.log(
+                f"train_{name}", terms[name], on_step=False, on_epoch=True, batch_size=len(batch)
+            )
         return total
 
     def validation_step(self, batch: Batch, index: int) -> None:
