@@ -1,0 +1,1 @@
+"""A run's stages, its folder of artefacts, and what it costs."""

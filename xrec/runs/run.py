@@ -1,0 +1,114 @@
+"""A run: its recipe, its plugins, its folder, and what has been made so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from xrec import plugins
+from xrec.data.batches import Batch
+from xrec.data.module import Data
+from xrec.data.tables import SCHEMAS, Tables
+from xrec.errors import RunError
+from xrec.explain.target import Target, logit
+from xrec.models.inputs import Inputs
+from xrec.models.recommender import Recommender
+from xrec.recipe import Choice, Recipe
+from xrec.runs.store import RECIPE, Store
+
+Tell = Callable[[str], None]
+
+
+class Run:
+    """What the stages of a run, and the commands that look at one, work with.
+
+    Raises RecipeError or PluginError if the recipe cannot be carried out.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, tell: Tell = lambda text: None) -> None:
+        self.recipe, self.tell = recipe, tell
+        self.store = Store(folder)
+        self.made = recipe.check()
+        self.manager = plugins.new_manager(each for group in self.made.values() for each in group)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run that was made before. Raises RunError if `folder` is not one."""
+        store = Store.open(folder)
+        return cls(Recipe.load(store.path(RECIPE)), folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's artefacts are."""
+        return self.store.folder
+
+    @cached_property
+    def data(self) -> Data:
+        """The run's clean data."""
+        frames = {name: self.store.table(f"data/{name}.parquet") for name in SCHEMAS}
+        recipe = self.recipe
+        return Data(Tables(**frames), recipe.data, recipe.train, recipe.seed)
+
+    @cached_property
+    def texts(self) -> Tensor:
+        """(N + 1, E) the encoder's vector of each item."""
+        return self.store.tensors("texts.safetensors")["texts"]
+
+    def fresh_model(self) -> Recommender:
+        """An untrained model, which calls the lifecycle hooks of the run's plugins."""
+        model: Recommender = self.made["model"][0].build(self.data, self.texts)
+        model.use(self.manager)
+        return model
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The trained model, in evaluation mode."""
+        model = self.fresh_model()
+        try:
+            model.load_state_dict(self.store.tensors("weights.safetensors"))
+        except RuntimeError as error:
+            raise RunError(
+                f"run {self.folder}: weights.safetensors does not fit the model its recipe builds "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+        return model.eval()
+
+    @property
+    def target(self) -> Target:
+        """What is explained."""
+        return logit
+
+    def explainers(self) -> dict[str, tuple[Choice, Any]]:
+        """The recipe's explainers by label: how they were chosen, and the objects."""
+        pairs = zip(self.recipe.explain, self.made["explain"], strict=True)
+        return {choice.name: (choice, explainer) for choice, explainer in pairs}
+
+    def explained(self) -> tuple[pl.DataFrame, Batch, Inputs]:
+        """The recommendations that the run explains: as a table, as a batch, as inputs."""
+        table = self.store.table("recommendations.parquet").filter(pl.col("rank") == 1)
+        users = torch.tensor([self.data.users.index(user) for user in table["user"]])
+        items = torch.tensor([self.data.items.index(item) for item in table["item"]])
+        batch = self.data.queries("test", users).about(items)
+        return table, batch, self.inputs(batch)
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """The feature vectors of a batch, as the trained model embeds them."""
+        with torch.no_grad():
+            return self.model.embed(batch)
+
+    def recommend(self, batch: Batch, seen: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Items (B, count) with the highest scores (B, count), best first, for a batch's users."""
+        with torch.no_grad():
+            scores = self.model.catalogue(batch)
+        scores[:, 0] = -np.inf
+        if self.recipe.data.exclude_seen:
+            scores = scores.masked_fill(seen, -np.inf)
+        top = scores.topk(min(count, scores.shape[1] - 1), dim=1)
+        return top.indices, top.values

@@ -1,0 +1,191 @@
+"""What each stage of a run does: it reads from the run's files and writes to them."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import polars as pl
+import torch
+
+from xrec import __version__, plugins
+from xrec.data.clean import Finding, clean
+from xrec.data.module import Data
+from xrec.explain.explanation import Explanation
+from xrec.fidelity.metric import Case
+from xrec.fidelity.protocol import latency
+from xrec.fidelity.statistics import bootstrap
+from xrec.fidelity.truth import Planted, laid_out, taken_up
+from xrec.models.baselines import Ranker, baselines
+from xrec.models.encoder import encode_once
+from xrec.models.quality import (
+    CUTOFF,
+    Ranked,
+    classification_report,
+    coverage,
+    ranking_metrics,
+)
+from xrec.report.page import page
+from xrec.runs import explanations
+from xrec.runs.run import Run
+from xrec.runs.training import fit, new_trainer
+
+LIBRARIES = ("torch", "lightning", "transformers", "captum", "shap", "torchmetrics", "polars")
+
+
+def load(run: Run) -> None:
+    """Load the tables, let plugins change them, clean them."""
+    recipe = run.recipe
+    tables = run.made["dataset"][0].load()
+    tables = plugins.chain(run.manager.hook.xrec_tables, tables, recipe=recipe)
+    tables = tables.check(f"dataset {recipe.dataset.name}")
+    findings: list[Finding] = []
+    if recipe.data.clean == "default":
+        tables, findings = clean(tables, recipe.data.min_events)
+    for name, frame in tables.frames().items():
+        run.store.write_table(f"data/{name}.parquet", frame)
+    counts = {name: frame.height for name, frame in tables.frames().items()}
+    counts["active users"] = tables.interactions["user"].n_unique()
+    run.store.write_json("data.json", {"rows": counts, "found": [f.row() for f in findings]})
+
+
+def encode(run: Run) -> None:
+    """Encode the item texts, once for all runs."""
+    vectors = encode_once(run.made["encoder"][0], run.data.texts)
+    run.store.write_tensors("texts.safetensors", {"texts": vectors})
+
+
+def train(run: Run) -> None:
+    """Fit the model; keep its best weights and the figures of each epoch."""
+    model = run.fresh_model()
+    loggers = [tracker.logger(run.folder, "train") for tracker in run.made["track"]]
+    history = fit(model, run.data, loggers, run.folder, run.tell)
+    model = plugins.chain(run.manager.hook.xrec_fitted, model, data=run.data)
+    run.store.write_tensors("weights.safetensors", model.state_dict())
+    sizes = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "learning": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    run.store.write_json("training.json", {**sizes, "epochs": history, "versions": versions()})
+    run.__dict__.pop("model", None)  # read it back from its file, as a resumed run does
+
+
+def versions() -> dict[str, str]:
+    """The machine and the libraries that a run's figures were made with."""
+    found = {"xrec": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    machine = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
+    return {**found, "machine": f"{machine}, {gpu}"}
+
+
+def measure_quality(run: Run) -> None:
+    """Test the model, once, and the baselines beside it, on the full catalogue."""
+    loggers = [tracker.logger(run.folder, "test") for tracker in run.made["track"]]
+    new_trainer(loggers, run.folder).test(run.model, datamodule=run.data, verbose=False)
+    assert run.model.ranked is not None
+    found = {run.recipe.model.name: run.model.ranked}
+    for name, ranker in baselines(run.data).items():
+        found[name] = _tested(run.data, ranker)
+    rows, table = [], {}
+    for name, ranked in found.items():
+        measured = ranking_metrics(ranked.rank)
+        table[name] = {key: bootstrap(value.numpy()) for key, value in measured.items()}
+        table[name][f"coverage@{CUTOFF}"] = {"mean": coverage(ranked.top, len(run.data.items) - 1)}
+        users = [run.data.users.ids[user] for user in ranked.user.tolist()]
+        rows.append(pl.DataFrame({"model": name, "user": users, "rank": ranked.rank.numpy()}))
+    run.store.write_table("ranks.parquet", pl.concat(rows))
+    told = {"ranking": table, "classification": classify(run), "users": len(run.data.users) - 1}
+    run.store.write_json("quality.json", told)
+
+
+def _tested(data: Data, ranker: Ranker) -> Ranked:
+    """What a baseline finds for the test users."""
+    return Ranked.joined(
+        [
+            Ranked.of(
+                ranker(data.seen(batch.user, "test").float()),
+                batch,
+                data.left_out(batch.user, "test"),
+            )
+            for batch in data.test_dataloader()
+        ]
+    )
+
+
+def classify(run: Run) -> dict[str, Any]:
+    """The classification report of test items against one item each that the user never had."""
+    queries = run.data.queries("test")
+    never = (~run.data.seen(queries.user, "test")).float()
+    never[:, 0] = 0
+    never.scatter_(1, queries.candidate[:, None], 0)
+    generator = torch.Generator().manual_seed(run.recipe.seed)
+    others = torch.multinomial(never, 1, generator=generator)[:, 0]
+    with torch.no_grad():
+        logits = torch.cat([run.model(queries), run.model(queries.about(others))])
+    label = torch.cat([torch.ones(len(queries)), torch.zeros(len(queries))]).long()
+    return classification_report(logits, label)
+
+
+def recommend(run: Run) -> None:
+    """Recommend to a sample of test users; what comes first is what is explained."""
+    data, count = run.data, run.recipe.protocol.users
+    generator = torch.Generator().manual_seed(run.recipe.seed)
+    users = 1 + torch.randperm(len(data.users) - 1, generator=generator)[:count]
+    queries = data.queries("test", users)
+    items, scores = run.recommend(queries, data.seen(users, "test"), CUTOFF)
+    names, found = data.users, data.items
+    rows = [
+        (names.ids[user], found.ids[item], data.titles[item], rank, score)
+        for user, top, values in zip(users.tolist(), items.tolist(), scores.tolist(), strict=True)
+        for rank, (item, score) in enumerate(zip(top, values, strict=True), start=1)
+    ]
+    columns = ["user", "item", "title", "rank", "score"]
+    run.store.write_table("recommendations.parquet", pl.DataFrame(rows, columns, orient="row"))
+
+
+def explain(run: Run, label: str) -> None:
+    """Explain each user's first recommendation with one explainer."""
+    table, _, inputs = run.explained()
+    explainer = run.explainers()[label][1]
+    if hasattr(explainer, "fit"):
+        explainer.fit(run.model, run.data)
+    told: Explanation = explainer.explain(run.model, inputs, run.target)
+    told = plugins.chain(run.manager.hook.xrec_explanation, told, recipe=run.recipe)
+    explanations.write(run.store, label, told, table)
+
+
+def score(run: Run, label: str) -> None:
+    """Score one explainer by every metric, and time it."""
+    recipe, protocol = run.recipe, run.recipe.protocol
+    table, batch, inputs = run.explained()
+    told = explanations.read(run.store, label, inputs)
+    dataset = run.made["dataset"][0]
+    truth = laid_out(dataset.truth(run.data, batch), inputs) if isinstance(dataset, Planted) else None
+    case = Case(run.model, inputs, run.target, told, protocol.absent, protocol.points, truth)
+    columns, better = {"user": table["user"]}, {}
+    for metric in run.made["fidelity"]:
+        for name, values in metric.measure(case).items():
+            better[name] = metric.measures[name]
+            columns[name] = pl.Series(values.cpu().double().numpy())
+    rows = pl.DataFrame(columns)
+    summary = {name: bootstrap(rows[name].to_numpy(), recipe.seed) for name in better}
+    run.store.write_table(f"fidelity/{label}.parquet", rows)
+    explainer = run.explainers()[label][1]
+    timed = latency(explainer, run.model, inputs, run.target, protocol.repeats, protocol.batch)
+    used = None if truth is None else taken_up(case.game(), truth, recipe.seed)
+    found = {"measures": summary, "better": better, "latency": timed, "plant_taken_up": used}
+    run.store.write_json(f"fidelity/{label}.json", found)
+
+
+def write_report(run: Run) -> None:
+    """Lay out the report's sections on one page."""
+    blocks = [section.render(run) for section in run.made["sections"]]
+    if "html" in run.recipe.report.formats:
+        run.store.write_text("report.html", page(run.recipe.name, blocks))
+

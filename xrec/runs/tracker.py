@@ -1,0 +1,19 @@
+"""The contract of a tracker: where training is logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from lightning.pytorch.loggers import Logger
+
+
+class Tracker(Protocol):
+    """A tracker plugin; its fields are its options in the recipe's `track:`."""
+
+    def logger(self, folder: Path, stage: str) -> Logger:
+        """A Lightning logger for a stage, "train" or "test".
+
+        It writes under `folder`, which is the run's own. What an unfinished stage logged before
+        is to go.
+        """

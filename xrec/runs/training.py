@@ -1,0 +1,98 @@
+"""Fitting a model through Lightning, and keeping its best weights."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from xrec.data.module import Data
+from xrec.errors import RecipeError, nearest
+from xrec.models.recommender import Recommender
+from xrec.runs.run import Tell
+
+#: Metrics that get better as they fall; every other does as it rises.
+FALLING = ("loss", "bce", "mse")
+
+
+class BestWeights(Callback):
+    """Keep the weights of the epoch with the best monitored metric, and each epoch's figures."""
+
+    def __init__(self, monitor: str, tell: Tell) -> None:
+        self.monitor, self.tell = monitor, tell
+        self.sign = -1 if monitor.endswith(FALLING) else 1
+        self.best = -float("inf")
+        self.weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, Any]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare this epoch's metric with the best so far."""
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self.monitor not in figures:
+            raise RecipeError(
+                f"train.monitor: nothing called '{self.monitor}' is measured; "
+                + nearest(self.monitor, figures)
+            )
+        if self.sign * figures[self.monitor] > self.best:
+            self.best = self.sign * figures[self.monitor]
+            self.weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell how the epoch went. It comes after validation, when the loss is known too."""
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.history.append({"epoch": trainer.current_epoch + 1, **figures})
+        shown = "  ".join(
+            f"{name} {figures[name]:.4f}" for name in ("train_loss", self.monitor) if name in figures
+        )
+        self.tell(f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}")
+
+
+def fit(
+    model: Recommender, data: Data, loggers: Sequence[Logger], folder: Path, tell: Tell
+) -> list[dict[str, Any]]:
+    """Train `model` in place and leave it with its best weights; returns each epoch's figures.
+
+    A plugin may train it instead, through `xrec_fit`; then the weights are as the plugin left them.
+    """
+    options = data.train
+    best = BestWeights(options.monitor, tell)
+    mode = "min" if best.sign < 0 else "max"
+    stop = EarlyStopping(options.monitor, mode=mode, patience=options.patience)
+    trainer = new_trainer(
+        loggers,
+        folder,
+        max_epochs=options.epochs,
+        gradient_clip_val=options.clip,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[best, stop],
+    )
+    if not model.hook.xrec_fit(trainer=trainer, module=model, data=data):
+        trainer.fit(model, datamodule=data)
+        model.load_state_dict(best.weights)
+    return best.history
+
+
+def new_trainer(loggers: Sequence[Logger], folder: Path, **options: Any) -> Trainer:
+    """A Lightning trainer that is quiet, keeps no pickles, and repeats itself under a seed."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    return Trainer(
+        logger=list(loggers) or False,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+        deterministic="warn",
+        **options,
+    )
