@@ -43,16 +43,18 @@ class IntegratedGradients:
         with probe(model) as cost:
             rows = torch.arange(len(inputs), device=inputs.values.device)
             paths = CaptumIntegratedGradients(scored)
-            gradients = paths.attribute(
-                inputs.values.detach(),
-                baselines=zero,
-                additional_forward_args=(rows,),
-                n_steps=self.steps,
-                internal_batch_size=max(ROWS, len(inputs)),
-            )
+            values = [
+                paths.attribute(
+                    inputs.values[some].detach(),
+                    baselines=zero[some],
+                    additional_forward_args=(some,),
+                    n_steps=self.steps,
+                ).sum(-1)
+                for some in rows.split(max(1, ROWS // self.steps))
+            ]
             with torch.no_grad():
                 score, base = scored(inputs.values, rows), scored(zero, rows)
-        return Explanation.of(inputs, gradients.sum(-1), score, base, cost, "integrated_gradients")
+        return Explanation.of(inputs, torch.cat(values), score, base, cost, "integrated_gradients")
 
 
 @hookimpl

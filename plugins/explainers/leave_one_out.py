@@ -33,9 +33,12 @@ class LeaveOneOut:
         with probe(model) as cost:
             game = Game(model, inputs, target, self.absent)
             slots = inputs.values.shape[1]
-            but_one = ~torch.eye(slots, dtype=torch.bool, device=inputs.values.device)
-            score, base = game.everything(), game.nothing()
-            values = score[:, None] - game.value(but_one.expand(len(inputs), -1, -1))
+            whole = torch.ones(slots + 2, slots, dtype=torch.bool, device=inputs.values.device)
+            whole[:slots].fill_diagonal_(False)
+            whole[slots + 1] = False
+            found = game.value(whole.expand(len(inputs), -1, -1))  # all but one, all, none
+            score, base = found[:, slots], found[:, slots + 1]
+            values = score[:, None] - found[:, :slots]
         return Explanation.of(inputs, values, score, base, cost, "leave_one_out")
 
 

@@ -7,82 +7,145 @@ from dataclasses import dataclass
 from typing import Any
 
 from xrec import hookimpl
+from xrec.fidelity.truth import Planted
 from xrec.report import summary
-from xrec.report.drawing import drawn, figure
-from xrec.report.section import Chapter, Picture, Table, Text
+from xrec.report.drawing import Dot, scatter
+from xrec.report.section import Chapter, Picture, Table, Terms, Text
+from xrec.report.standings import standings
+from xrec.report.words import WAYS, meaning, percent, plain, standing
 from xrec.runs.run import Run
 
-FLOORS = ("random", "recency", "leave_one_out")
+TITLE = "How far to believe the explanations"
+#: The kinds of explainer in the order in which the table has them.
+ORDER = ("", "ceiling", "heuristic", "floor")
+#: The measures that are drawn, if the recipe has them, most telling first; two at most.
+DRAWN = ("planted_precision", "deletion", "insertion")
 NOTES = (
-    "↑ higher is better, ↓ lower is better. p50 and p95: milliseconds for one recommendation, "
-    "warm-up excluded. rows/s: at batch {batch}. forward, backward: evaluations for one "
-    "recommendation. {threads} threads. attention_rollout is a heuristic; random, recency and "
-    "leave_one_out are floors."
+    "↑ higher is better, ↓ lower is better; ± is half of the 95\N{NO-BREAK SPACE}% bootstrap "
+    "interval over users. Bold: the best, and those that a paired bootstrap does not tell from it. "
+    "Costs are of one explanation: p50 and p95 are the median and the 95th percentile of {repeats} "
+    "calls after {warm_ups} to warm up, first the call before those; rows/s is the rate at batch "
+    "{batch}; forward and backward count the model's evaluations. {threads} threads."
+)
+KEY = (
+    "● explainer, ◇ heuristic, □ floor: a rule too simple to trust, which an explainer worth its "
+    "cost must beat. Upright bars are 95\N{NO-BREAK SPACE}% intervals."
 )
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """A table of every explainer's scores and costs, and a chart of the two."""
+    """A chart and a table of every explainer's scores and costs, and what each measure means."""
 
     def render(self, run: Run) -> Chapter:
         """Read `fidelity/`."""
-        names = list(run.explainers())
-        found = {name: run.store.json(f"fidelity/{name}.json") for name in names}
+        kinds = {label: standing(made) for label, (_, made) in run.explainers().items()}
+        found = {label: run.store.json(f"fidelity/{label}.json") for label in kinds}
         if not found:
-            return Chapter("How far to believe the explanations", [Text("None was asked for.")])
-        head, rows = summary.fidelity(run.store, run.recipe, summary.interval)
-        timed = next(iter(found.values()))["latency"]
-        table = Table(head, rows, NOTES.format(**timed))
+            return Chapter(TITLE, [Text("No explainer was asked for.")])
+        charts = _charts(found, kinds)
         return Chapter(
-            "How far to believe the explanations", [_told(run, found), *_charts(found), table]
+            TITLE,
+            [
+                Text(_told(run, found)),
+                *charts,
+                *([Text(KEY)] if charts else []),
+                _table(run, found, kinds),
+                Terms(_measures(run, found), "What the measures mean"),
+                Terms(_explainers(run), "What the explainers are"),
+            ],
         )
 
 
-def _told(run: Run, found: Mapping[str, Any]) -> Text:
-    told = (
-        f"The first recommendation of {run.recipe.protocol.users} test users was explained by each "
-        "explainer, and each explanation was put to the test. "
-    )
+def _told(run: Run, found: Mapping[str, Any]) -> str:
+    users = run.store.table("recommendations.parquet")["user"].n_unique()
+    told = f"The first recommendation of {users} test users was explained by each explainer. "
+    if not any(each["measures"] for each in found.values()):
+        return told + "No measure was asked for, so that only the costs are known."
+    told += "Each explanation was put to the test. "
+    if not isinstance(run.made["dataset"][0], Planted):
+        return told + "The true causes are not known."
     used = next(iter(found.values()))["plant_taken_up"]
     if used is None:
-        return Text(told + "The data are real, so that nobody knows the true causes.")
-    return Text(
-        told + f"The data have planted causes, which the model uses in {used:.0%} of the cases: "
+        return told + "The data have planted causes, but these recommendations have none of them."
+    return told + (
+        f"The data have planted causes, which the model uses in {percent(used)} of the cases: "
         "taking them away moves its score more than taking away as many other features."
     )
 
 
-def _charts(found: Mapping[str, Any]) -> list[Picture]:
-    """One chart a measure, at most two: planted precision, or else deletion, and insertion."""
-    measures = {name for each in found.values() for name in each["measures"]}
-    wanted = [m for m in ("planted_precision", "deletion", "insertion") if m in measures][:2]
-    if not wanted:
-        return []
-    with figure(7.6, 3.4, columns=len(wanted)) as axes:
-        for axis, measure in zip(axes, wanted, strict=True):
-            _scatter(axis, measure, found)
-        svg = drawn()
-    words = f"{' and '.join(wanted)} of each explainer against its latency."
-    return [Picture(svg, words)]
+def _charts(found: Mapping[str, Any], kinds: Mapping[str, str]) -> list[Picture]:
+    measures = {name: way for each in found.values() for name, way in each["better"].items()}
+    wanted = [name for name in DRAWN if name in measures][:2] or list(measures)[:2]
+    return [
+        _chart(measure, measures[measure], dots)
+        for measure in wanted
+        if (dots := _dots(measure, found, kinds))
+    ]
 
 
-def _scatter(axis: Any, measure: str, found: Mapping[str, Any]) -> None:
-    better = ""
-    for name, each in found.items():
-        score = each["measures"].get(measure)
-        if score is None or score["mean"] is None:
-            continue
-        better = each["better"][measure]
-        at, colour = 1000 * each["latency"]["p50"], "#5b6775" if name in FLOORS else "#2a78b8"
-        gap = [[score["mean"] - score["low"]], [score["high"] - score["mean"]]]
-        axis.errorbar(at, score["mean"], yerr=gap, fmt="o", color=colour, capsize=2, lw=1)
-        axis.annotate(
-            name, (at, score["mean"]), (5, 4), textcoords="offset points", fontsize=8, color=colour
+def _dots(measure: str, found: Mapping[str, Any], kinds: Mapping[str, str]) -> list[Dot]:
+    return [
+        Dot(
+            plain(label),
+            1000 * each["latency"]["p50"],
+            score["mean"],
+            score["low"],
+            score["high"],
+            kinds[label],
         )
-    axis.set(xscale="log", xlabel="ms for one recommendation (p50)")
-    axis.set_title(f"{measure.replace('_', ' ')} ({better} is better)")
-    axis.margins(x=0.28, y=0.12)
+        for label, each in found.items()
+        if (score := each["measures"].get(measure)) and score["mean"] is not None
+    ]
+
+
+def _chart(measure: str, way: str, dots: list[Dot]) -> Picture:
+    each = "; ".join(f"{d.name} {d.y:.3f} at {d.x:.1f} ms" for d in dots)
+    words = f"{plain(measure)} of each explainer against its time, {WAYS[way]}: {each}."
+    return Picture(scatter(dots, way), words, f"{plain(measure).capitalize()}: {WAYS[way]}")
+
+
+def _table(run: Run, found: Mapping[str, Any], kinds: Mapping[str, str]) -> Table:
+    head, rows = summary.fidelity(run.store, run.recipe, summary.interval)
+    rows = sorted(rows, key=lambda row: ORDER.index(kinds[row[0]]))
+    measures = len(head) - 1 - len(summary.COSTS)
+    names = [name.split()[0] for name in head[1 : 1 + measures]]
+    best = {each.measure: each.best for each in standings(run.store, list(found))}
+    bold = {
+        (row, 1 + column)
+        for row, cells in enumerate(rows)
+        for column, name in enumerate(names)
+        if cells[0] in best.get(name, ())
+    }
+    return Table(
+        ["\N{NO-BREAK SPACE}".join(plain(name).rsplit(" ", 1)) for name in head],
+        [(plain(label), *cells) for label, *cells in rows],
+        NOTES.format(**next(iter(found.values()))["latency"]),
+        caption="Every explainer's scores and costs",
+        spans=[
+            ("", 1),
+            *([("How faithful it is", measures)] if measures else []),
+            ("What it costs", len(summary.COSTS)),
+        ],
+        best=bold,
+        marks={plain(label): kind for label, kind in kinds.items() if kind},
+    )
+
+
+def _measures(run: Run, found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What each measure that was taken means, as its metric says."""
+    given = {name for each in found.values() for name in each["measures"]}
+    return [
+        (plain(name), meaning(metric, name))
+        for metric in run.made["fidelity"]
+        for name in metric.measures
+        if name in given
+    ]
+
+
+def _explainers(run: Run) -> list[tuple[str, str]]:
+    """What each explainer says of itself."""
+    return [(plain(label), meaning(made)) for label, (_, made) in run.explainers().items()]
 
 
 @hookimpl

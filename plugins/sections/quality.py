@@ -7,8 +7,19 @@ from typing import Any
 
 from xrec import hookimpl
 from xrec.report import summary
-from xrec.report.section import Chapter, Table, Text
+from xrec.report.section import Block, Chapter, Table, Terms, Text
+from xrec.report.words import plain
 from xrec.runs.run import Run
+
+NOTES = "Higher is better. ± is half of the 95\N{NO-BREAK SPACE}% bootstrap interval over users."
+#: What a measure says, by the part of its name before the cut-off.
+MEANINGS = {
+    "ndcg": "1 if the held-out item is ranked first, less the lower it stands, 0 after the "
+    "first {k}; the mean over users.",
+    "recall": "The share of users whose held-out item is among the first {k}.",
+    "mrr": "The mean of 1 / rank of the held-out item.",
+    "coverage": "The share of the catalogue that is among anyone's first {k}.",
+}
 
 
 @dataclass(frozen=True)
@@ -24,24 +35,40 @@ class Quality:
         )
         told = Text(
             f"For each of {found['users']:,} users the whole catalogue is ranked, {seen}, and the "
-            "event held out is looked for. ± is half of the 95 % bootstrap interval over users; the "
-            "settings of item_knn and ease are those best on validation."
+            "event held out is looked for. The settings of item knn and ease are those best on "
+            "validation."
         )
-        table = Table(head, rows, strong=(run.recipe.model.name,))
-        return Chapter("How well it recommends", [told, table, *_classes(found["classification"])])
+        table = Table(
+            head,
+            [(plain(model), *cells) for model, *cells in rows],
+            NOTES,
+            strong=(plain(run.recipe.model.name),),
+            caption="Ranking of the held-out items",
+        )
+        terms = Terms([(name, _meaning(name)) for name in head[1:] if _meaning(name)])
+        return Chapter(
+            "How well it recommends", [told, table, terms, *_classes(found["classification"])]
+        )
 
 
-def _classes(report: dict[str, Any]) -> list[Text | Table]:
+def _meaning(measure: str) -> str:
+    name, _, cutoff = measure.partition("@")
+    return MEANINGS.get(name, "").format(k=cutoff)
+
+
+def _classes(report: dict[str, Any]) -> list[Block]:
     told = Text(
         "Told apart from one item each that the user never had, the held-out items are found with "
-        f"AUC {report['auc']:.3f}; at probability 0.5 the accuracy is {report['accuracy']:.3f}."
+        f"AUC {report['auc']:.3f} (0.5 is chance, 1 perfect); at probability 0.5 the accuracy is "
+        f"{report['accuracy']:.3f}."
     )
     columns = ("precision", "recall", "f1")
     rows = [
         (name, *(f"{report[name][c]:.3f}" for c in columns), f"{report[name]['support']:,}")
         for name in ("positive", "negative")
     ]
-    return [told, Table(("class", *columns, "support"), rows)]
+    table = Table(("class", *columns, "items"), rows, caption="Held-out items against others")
+    return [told, table]
 
 
 @hookimpl

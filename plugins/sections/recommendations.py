@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xrec import hookimpl
+from xrec.data.features import ITEM
 from xrec.report.card import card
-from xrec.report.section import Chapter, Text
+from xrec.report.section import Card, Chapter, Text
+from xrec.report.words import feature, plain
 from xrec.runs import explanations
 from xrec.runs.run import Run
 
@@ -26,10 +28,21 @@ class Recommendations:
         rows = list(zip(table["user"], table["title"], strict=True))[: run.recipe.report.explained]
         cards = [card(told, at, f"user {user}", item) for at, (user, item) in enumerate(rows)]
         about = Text(
-            f"A bar is what one feature adds to the logit, as {label} says: blue speaks for the "
-            "item, red against it. Below the dashed line are the sums of each group."
+            "A bar is what one feature adds to the score (a logit: the higher, the likelier), as "
+            f"{plain(label)} says. To the right, in blue, it speaks for the item; to the left, in "
+            "red, against it. All bars of a recommendation have one scale."
         )
-        return Chapter(title, [about, *cards])
+        return Chapter(title, [about, *_identity(cards), *cards])
+
+
+def _identity(cards: list[Card]) -> list[Text]:
+    """A word on the one feature whose name does not speak for itself, where it occurs."""
+    names = {bar.name for each in cards for bar in each.bars}
+    if feature(ITEM, "identity") not in names:
+        return []
+    return [
+        Text("An item's identity is what the model learned of it beyond its text and attributes.")
+    ]
 
 
 @hookimpl

@@ -29,8 +29,8 @@ class Reproduce:
                 Text("Save this recipe as recipe.yaml, with the same versions, and run it:"),
                 Code("xrec run recipe.yaml"),
                 Code(OmegaConf.to_yaml(OmegaConf.create(dict(run.recipe.resolved))).strip()),
-                Table(("made with", "version"), list(versions.items())),
-                Table(("stage", "seconds", "digest of what it followed"), stages),
+                Table(("made with", "version"), list(versions.items()), caption="Versions"),
+                Table(("stage", "seconds", "digest of what it followed"), stages, caption="Stages"),
             ],
         )
 

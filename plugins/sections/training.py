@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from xrec import hookimpl
-from xrec.report.drawing import drawn, figure
-from xrec.report.section import Chapter, Picture, Table, Text
+from xrec.report.drawing import course
+from xrec.report.section import Block, Chapter, Picture, Table, Text
+from xrec.report.words import plain
 from xrec.runs.run import Run
+from xrec.runs.training import FALLING
 
 
 @dataclass(frozen=True)
@@ -18,22 +20,25 @@ class Training:
     def render(self, run: Run) -> Chapter:
         """Read `data.json` and `training.json`."""
         data, training = run.store.json("data.json"), run.store.json("training.json")
-        recipe, rows = run.recipe, data["rows"]
-        told = Text(
-            f"A {recipe.model.name} model ({training['learning']:,} learned parameters), whose "
-            f"item texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
-            f"{recipe.dataset.name} data: {rows['interactions']:,} events of "
-            f"{rows['active users']:,} users and {rows['items']:,} items. Of each user the last "
-            "event is the test and the one before it validates."
-        )
-        found = [
-            (f["step"], f"{f['found']:,}", f["done"] if f["found"] else "–", f["example"])
-            for f in data["found"]
-        ]
-        cleaning = Table(("cleaning found", "how many", "what was done", "one of them"), found)
         return Chapter(
-            "What was trained", [told, cleaning, _course(training, recipe.train.monitor)]
+            "What was trained",
+            [
+                Text(_told(run, data["rows"], training)),
+                *_courses(training, run.recipe.train.monitor),
+                *_cleaning(data["found"]),
+            ],
         )
+
+
+def _told(run: Run, rows: dict[str, int], training: dict[str, Any]) -> str:
+    recipe = run.recipe
+    return (
+        f"A {plain(recipe.model.name)} model ({training['learning']:,} learned parameters), whose "
+        f"item texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
+        f"{plain(recipe.dataset.name)} data: {rows['interactions']:,} events of "
+        f"{rows['active users']:,} users and {rows['items']:,} items. Of each user the last "
+        "event is the test and the one before it validates."
+    )
 
 
 def _called(choice: Any) -> str:
@@ -41,22 +46,39 @@ def _called(choice: Any) -> str:
     return f"{choice.name} ({source})" if source else str(choice.name)
 
 
-def _course(training: dict[str, Any], monitor: str) -> Picture | Text:
-    epochs = [each for each in training["epochs"] if each.get(monitor) is not None]
-    if not epochs:
-        return Text("A plugin trained the model; it left no figures of its epochs.")
-    steps = [each["epoch"] for each in epochs]
-    with figure(7.6, 2.6, columns=2) as (left, right):
-        left.plot(steps, [each["train_loss"] for each in epochs], color="#2a78b8")
-        left.set(title="training loss", xlabel="epoch")
-        right.plot(steps, [each[monitor] for each in epochs], color="#2a78b8")
-        right.set(title=monitor.replace("val_", "validation "), xlabel="epoch")
-        best = max(epochs, key=lambda each: each[monitor])
-        right.plot(best["epoch"], best[monitor], "o", color="#c8553d")
-        svg = drawn()
-    return Picture(
-        svg, f"Training loss and {monitor} over {len(epochs)} epochs; the best was kept."
-    )
+def _courses(training: dict[str, Any], monitor: str) -> list[Block]:
+    """A chart of the loss and one of what was monitored, with the epoch that was kept."""
+    charts: list[Block] = [
+        _course(training["epochs"], "train_loss", "Training loss"),
+        _course(training["epochs"], monitor, plain(monitor.replace("val_", "Validation ")), True),
+    ]
+    shown = [chart for chart in charts if chart]
+    return shown or [Text("A plugin trained the model; it left no figures of its epochs.")]
+
+
+def _course(epochs: list[dict[str, Any]], name: str, title: str, kept: bool = False) -> Any:
+    told = [(each["epoch"], each[name]) for each in epochs if each.get(name) is not None]
+    if not told:
+        return None
+    steps, values = zip(*told, strict=True)
+    best = values.index((min if name.endswith(FALLING) else max)(values))
+    words = f"{title} over {len(steps)} epochs, from {values[0]:.3f} to {values[-1]:.3f}"
+    if kept:
+        words += f"; the weights of epoch {steps[best]} were kept, at {values[best]:.3f}"
+    return Picture(course(steps, values, best if kept else None), f"{words}.", title)
+
+
+def _cleaning(found: list[dict[str, Any]]) -> list[Block]:
+    """What was found as a table, and what was looked for in vain as a sentence."""
+    if not found:
+        return [Text("The data were taken as they are, without cleaning.")]
+    rows = [(f["step"], f"{f['found']:,}", f["done"], f["example"]) for f in found if f["found"]]
+    head = ("found", "how many", "what was done", "one of them")
+    absent = "; ".join(f["step"] for f in found if not f["found"])
+    return [
+        *([Table(head, rows, caption="What cleaning found")] if rows else []),
+        *([Text(f"Cleaning looked for these and found none: {absent}.")] if absent else []),
+    ]
 
 
 @hookimpl

@@ -143,21 +143,23 @@ class _Windows(IterableDataset):
     def __init__(self, data: Data, epoch: int) -> None:
         self.data = data
         self.windows = data.windows()
-        self.generator = torch.Generator().manual_seed(data.seed * 1_000_003 + epoch)
+        self.seed = data.seed * 1_000_003 + epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self.windows), generator=self.generator)
+        # Seeded here, as Lightning may begin to iterate more than once an epoch.
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(self.windows), generator=generator)
         for index in order.split(self.data.train.batch):
             batch = self.windows.rows(index)
-            yield replace(batch, negatives=self._negatives(batch.user))
+            yield replace(batch, negatives=self._negatives(batch.user, generator))
 
-    def _negatives(self, users: Tensor) -> Tensor:
+    def _negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """(B, N) items drawn uniformly from those that each user does not have in training."""
         weight = (~self.data.seen(users, "train")).float()
         weight[:, 0] = 0
         weight[weight.sum(1) == 0, 1:] = 1  # a user who has had everything
         count = self.data.train.negatives
-        return torch.multinomial(weight, count, replacement=True, generator=self.generator)
+        return torch.multinomial(weight, count, replacement=True, generator=generator)
 
 
 class _Queries(IterableDataset):

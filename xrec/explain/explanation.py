@@ -73,7 +73,8 @@ class Explanation:
         """
         size = torch.where(self.present, self.values.abs(), -1.0)
         size, order = size.sort(dim=1, descending=True, stable=True)
-        return torch.where(size < 0, -1, order)[:, :k]
+        found = torch.where(size < 0, -1, order)[:, :k]
+        return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
 
     def normalised(self) -> Explanation:
         """The same explanation with each row's sizes summing to 1; a row of zeros stays zero.

@@ -16,7 +16,7 @@ from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
 OPERATORS = ("remove", "baseline", "resample")
-MAX_BYTES = 256 * 2**20  # feature vectors held at once
+MAX_BYTES = 16 * 2**20  # of feature vectors held at once; more is no faster, as caches overflow
 
 
 class Game:

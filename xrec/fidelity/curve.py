@@ -17,8 +17,8 @@ def removal_curve(game: Game, values: Tensor, points: int, insert: bool) -> Tens
     players = game.inputs.players
     order = torch.where(players, values, -torch.inf).argsort(dim=1, descending=True, stable=True)
     place = order.argsort(dim=1)
-    share = torch.linspace(0, 1, points + 1, device=values.device)
-    taken = (share * players.sum(1, keepdim=True)).round()
+    step = torch.arange(points + 1, device=values.device)
+    taken = (step * players.sum(1, keepdim=True) / points).round()
     moved = place[:, None, :] < taken[..., None]
     return game.value(moved if insert else ~moved)
 

@@ -22,7 +22,10 @@ CUTOFF = 10
 
 @dataclass(frozen=True)
 class Ranked:
-    """For B users: rank (B,) of the item held out, and top (B, k), the items ranked first."""
+    """For B users: rank (B,) of the item held out, and top (B, k), the items ranked first.
+
+    A row of top ends in 0 where fewer than k items are left to rank.
+    """
 
     user: Tensor
     rank: Tensor
@@ -32,7 +35,8 @@ class Ranked:
     def of(cls, scores: Tensor, batch: Batch, seen: Tensor | None) -> Ranked:
         """Rank each row's candidate by scores (B, N + 1), without the items of seen (B, N + 1)."""
         shown = scores if seen is None else scores.masked_fill(seen, -torch.inf)
-        top = 1 + shown[:, 1:].topk(min(CUTOFF, scores.shape[1] - 1), dim=1).indices
+        best = shown[:, 1:].topk(min(CUTOFF, scores.shape[1] - 1), dim=1)
+        top = torch.where(best.values > -torch.inf, 1 + best.indices, 0)
         return cls(batch.user, ranks(scores, batch.candidate, seen), top)
 
     @classmethod
@@ -77,8 +81,8 @@ def ranking_metrics(rank: Tensor, cutoff: int = CUTOFF) -> dict[str, Tensor]:
 
 
 def coverage(top: Tensor, catalogue: int) -> float:
-    """Share of the catalogue's items that are in anyone's top list (B, k)."""
-    return len(top.unique()) / catalogue
+    """Share of the catalogue's items that are in anyone's top list (B, k), 0 being none."""
+    return len(top[top > 0].unique()) / catalogue
 
 
 def classification_report(logits: Tensor, label: Tensor) -> dict[str, Any]:

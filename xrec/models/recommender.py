@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar, Protocol
 
 import pluggy
@@ -75,7 +77,7 @@ class Recommender(LightningModule):
         terms: dict[str, Tensor] = self.loss(batch)
         for extra in self.hook.xrec_loss(module=self, batch=batch, output=terms):
             terms = {**terms, **extra}
-        total = torch.stack(list(terms.values())).sum()
+        total = reduce(add, terms.values())  # of one term, that term: nothing to compute
         self.log("train_loss", total, on_step=False, on_epoch=True, batch_size=len(batch))
         for name in terms if len(terms) > 1 else ():
             self.log(

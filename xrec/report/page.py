@@ -2,28 +2,77 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from xrec.report.section import Bar, Chapter
+from xrec.report.section import Bar, Card, Chapter, Table
+from xrec.report.words import signed
+
+#: A cell of a column of numbers: 0.71 ± 0.04, -3, 1,682, <0.001, 12 %, or none.
+NUMBER = re.compile(r"[<+−-]?\d[\d,]*(\.\d+)?( ± \d[\d,]*(\.\d+)?)?( ?%)?|–|")
 
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:
     """The HTML of a report, its styles and pictures inside it: reading it fetches nothing."""
     environment = Environment(
-        loader=PackageLoader("xrec", "report"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("xrec", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(kind=lambda block: type(block).__name__.lower(), width=_width)
-    environment.tests["number"] = _is_number
+    environment.filters.update(
+        kind=lambda block: type(block).__name__.lower(),
+        numeric=_numeric,
+        number=_number,
+        lines=_lines,
+        zero=_zero,
+        laid=_laid,
+        signed=signed,
+    )
     return environment.get_template("page.html").render(title=title, chapters=chapters)
 
 
-def _width(bar: Bar, bars: Sequence[Bar]) -> float:
-    """Length of a bar in percent of its half of the axis, the longest of `bars` filling it."""
-    longest = max((abs(each.value) for each in bars), default=0) or 1
-    return round(100 * abs(bar.value) / longest, 1)
+def _numeric(table: Table) -> list[bool]:
+    """Which columns hold numbers: every cell is one or none, and one at least is a number.
+
+    The first column names the rows.
+    """
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.head)
+    return [False] + [
+        all(NUMBER.fullmatch(cell) for cell in column) and any(c.strip("–") for c in column)
+        for column in columns[1:]
+    ]
 
 
-def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or cell[:1] in "-−±–<" or cell == ""
+def _number(cell: str) -> tuple[str, str]:
+    """A number, and what follows its ±."""
+    value, _, spread = cell.partition(" ± ")
+    return value.replace("-", "−"), spread
+
+
+def _lines(cell: str) -> tuple[str, str]:
+    """What a cell says, and what it says below that in small."""
+    said, _, small = cell.partition("\n")
+    return said, small
+
+
+def _ends(card: Card) -> tuple[float, float]:
+    """The values at the ends of a card's one scale, which features and groups share."""
+    values = [bar.value for bar in (*card.bars, *card.groups)]
+    return min(0.0, *values), max(0.0, *values)
+
+
+def _zero(card: Card) -> float:
+    """Where zero lies on the card's scale, in percent of its length."""
+    low, high = _ends(card)
+    return round(100 * -low / ((high - low) or 1), 1)
+
+
+def _laid(bar: Bar, card: Card) -> tuple[float, float]:
+    """Where a bar begins and how long it is, in percent of the card's scale."""
+    low, high = _ends(card)
+    size = (high - low) or 1
+    return round(100 * (min(bar.value, 0) - low) / size, 1), round(100 * abs(bar.value) / size, 1)

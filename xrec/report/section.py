@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,23 +26,43 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns with their heads; `notes` explain a head. Cells that are numbers align right.
+    """Columns with their heads; a column of numbers aligns right.
 
-    A row whose first cell is in `strong` is set off.
+    What follows a ± or a line break in a cell is set smaller.
+    caption: what the table tells. notes: what explains the heads, below it. spans: heads above the
+    heads, each with the number of columns it covers. strong: the rows set off, by their first cell.
+    best: the cells set off, as (row, column). marks: a word beside the first cell that it is for.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: str = ""
     strong: Sequence[str] = ()
+    caption: str = ""
+    spans: Sequence[tuple[str, int]] = ()
+    best: Collection[tuple[int, int]] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms, each with what it means or what there is to say of it."""
+
+    pairs: Sequence[tuple[str, str]]
+    title: str = ""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG drawing with the words that stand for it where it cannot be seen."""
+    """An SVG drawing, with the words that stand for it where it cannot be seen.
+
+    svg: a trusted element, put on the page as it is. caption: the words above it. Pictures that
+    follow each other stand side by side where there is room.
+    """
 
     svg: str
     words: str
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,7 @@ class Card:
     note: str = ""
 
 
-Block = Text | Code | Table | Picture | Card
+Block = Text | Code | Table | Terms | Picture | Card
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 Show = Callable[[dict[str, Any] | None], str]
 Rows = list[tuple[str, ...]]
 ARROWS = {"higher": "↑", "lower": "↓"}
+COSTS = ("p50 ms", "p95 ms", "first ms", "rows/s", "forward", "backward")
+SEEN = 0.0005  # the least that three decimals show
 
 
 def quality(store: Store, show: Show) -> tuple[tuple[str, ...], Rows]:
@@ -24,37 +26,60 @@ def quality(store: Store, show: Show) -> tuple[tuple[str, ...], Rows]:
 
 
 def fidelity(store: Store, recipe: Recipe, show: Show) -> tuple[tuple[str, ...], Rows]:
-    """Fidelity and latency of each explainer; an arrow says which way is better."""
+    """Fidelity and costs (`COSTS`) of each explainer; an arrow says which way is better."""
     found = {each.name: store.json(f"fidelity/{each.name}.json") for each in recipe.explain}
     if not found:
         return (), []
     measures = {name: way for each in found.values() for name, way in each["better"].items()}
     heads = [f"{name} {ARROWS[way]}" for name, way in measures.items()]
-    head = ("explainer", *heads, "p50 ms", "p95 ms", "rows/s", "forward", "backward")
     rows = []
     for name, each in found.items():
         cells = [show(each["measures"].get(measure)) for measure in measures]
-        rows.append((name, *cells, *_latency(each["latency"])))
-    return head, rows
+        rows.append((name, *cells, *_costs(each["latency"])))
+    return ("explainer", *heads, *COSTS), rows
 
 
-def _latency(timed: dict[str, float]) -> Sequence[str]:
+def _costs(timed: dict[str, float]) -> Sequence[str]:
     return (
-        f"{1000 * timed['p50']:.1f}",
-        f"{1000 * timed['p95']:.1f}",
-        f"{timed['throughput']:.0f}",
-        str(timed["forward"]),
-        str(timed["backward"]),
+        milliseconds(timed["p50"]),
+        milliseconds(timed["p95"]),
+        milliseconds(timed["cold"]),
+        f"{timed['throughput']:,.0f}",
+        f"{timed['forward']:,}",
+        f"{timed['backward']:,}",
     )
 
 
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds, with a decimal where there are few of them."""
+    value = 1000 * seconds
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
 def mean(found: dict[str, Any] | None) -> str:
-    """A mean alone."""
-    return "–" if found is None or found["mean"] is None else f"{found['mean']:.3f}"
+    """A mean alone; "–" where there is none."""
+    return "–" if found is None or found["mean"] is None else _figure(found["mean"])
 
 
 def interval(found: dict[str, Any] | None) -> str:
-    """A mean, with half of its 95 % interval's width if it has one; "–" where there is none."""
-    if found is None or found.get("low") is None:
+    """A mean, with half of its 95 % interval's width if that is wide enough to be seen."""
+    if found is None or found["mean"] is None or found.get("low") is None:
         return mean(found)
-    return f"{found['mean']:.3f} ± {(found['high'] - found['low']) / 2:.3f}"
+    half = (found["high"] - found["low"]) / 2
+    if half < SEEN:
+        return mean(found)
+    decimals = _decimals(found["mean"])
+    return f"{_rounded(found['mean'], decimals)} ± {half:,.{decimals}f}"
+
+
+def _figure(value: float) -> str:
+    """Three decimals, fewer of a large number; what is above 0 is not said to be 0."""
+    return "<0.001" if 0 < value < SEEN else _rounded(value, _decimals(value))
+
+
+def _rounded(value: float, decimals: int) -> str:
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"  # + 0.0 makes -0.0 plain 0
+
+
+def _decimals(value: float) -> int:
+    return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Sequence
 
 from xrec.data.features import BEHAVIOUR, ITEM, PROFILE, SOCIAL
@@ -26,11 +27,26 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def listed(names: Sequence[str], last: str = "and") -> str:
-    """ "a, b and c"."""
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: a, b and c."""
     if len(names) < 2:
         return "".join(names)
-    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def minus(value: float) -> str:
+    """A number of two decimals, with a real minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A number of two decimals and its sign, whatever that is."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share in percent, which no line break parts from its sign."""
+    return f"{100 * share:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 def feature(group: int, name: str) -> str:
@@ -55,16 +71,34 @@ def _attribute(name: str, form: str) -> str:
     return form.format(plain(attribute), value) if colon else name
 
 
-def summary_of(documented: object) -> str:
-    """The first paragraph of the docstring that a plugin's own class has; "" if there is none."""
-    text = type(documented).__dict__.get("__doc__") or ""
-    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
+def meaning(plugin: object, measure: str = "") -> str:
+    """What a plugin says of itself, for a footnote: two sentences at most, from its docstrings.
+
+    The first line of its module if that has the form "Name: what it is.", and the first sentence
+    of its class, or what the class says after the name of one of its measures, "measure: …".
+    """
+    kind = type(plugin)
+    line = (sys.modules[kind.__module__].__doc__ or "").strip().split("\n")[0]
+    text = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
+    if text.startswith(f"{kind.__name__}("):  # what `dataclass` writes where there is none
+        text = ""
+    told = re.search(rf"^{re.escape(measure)}: (.+?)(?=\n\w+: |\n\n|\Z)", text, re.M | re.S)
+    parts = (line.partition(": ")[2], told[1] if measure and told else _first_sentence(text))
+    return " ".join(part[0].upper() + part[1:] for part in map(_joined, parts) if part)
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", text.split("\n\n")[0])[0]
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
 
 
 def standing(explainer: object) -> str:
-    """What an explainer's docstring says that it is: "floor", "heuristic", "ceiling", or "": what an explainer's docstring says that it is.
+    """What an explainer's docstring calls it: "floor", "heuristic", "ceiling", or "" for none.
 
-    The convention is a sentence that starts with "A floor:" or "A heuristic:".
+    The convention is a sentence that starts so: "A floor: …".
     """
     found = re.search(r"\bA (floor|heuristic|ceiling):", type(explainer).__doc__ or "")
     return found[1] if found else ""

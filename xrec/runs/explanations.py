@@ -14,12 +14,16 @@ from xrec.runs.store import Store
 
 
 def write(store: Store, label: str, told: Explanation, table: pl.DataFrame) -> None:
-    """Write `explanations/<label>.parquet` and what it cost; `table` tells each row's user and item."""
-    about = table.select("user", "item", "title").with_row_index("row").with_columns(
-        pl.col("row").cast(pl.Int64),
-        score=pl.Series(told.score.double().cpu().numpy()),
-        base=pl.Series(told.base.double().cpu().numpy()),
-        error=pl.Series(told.error.double().cpu().numpy()),
+    """Write `explanations/<label>.parquet` and its cost; `table` has each row's user and item."""
+    about = (
+        table.select("user", "item", "title")
+        .with_row_index("row")
+        .with_columns(
+            pl.col("row").cast(pl.Int64),
+            score=pl.Series(told.score.double().cpu().numpy()),
+            base=pl.Series(told.base.double().cpu().numpy()),
+            error=pl.Series(told.error.double().cpu().numpy()),
+        )
     )
     contributions = pl.DataFrame(told.to_arrow()).join(about, on="row", how="left")
     store.write_table(f"explanations/{label}.parquet", contributions)
@@ -35,7 +39,9 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
     values, present = torch.zeros_like(inputs.values[..., 0]), torch.zeros_like(inputs.present)
     values[at], present[at] = torch.tensor(rows["value"].to_list()).to(values), True
     once = rows.group_by("row", maintain_order=True).first().sort("row")
-    score, base, error = (torch.tensor(once[c].to_list()).to(values) for c in ("score", "base", "error"))
+    score, base, error = (
+        torch.tensor(once[c].to_list()).to(values) for c in ("score", "base", "error")
+    )
     return Explanation(
         values,
         present,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +52,27 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
 
 def stages(run: Run) -> Iterator[Stage]:
     """The stages of a run, in order: one for each explainer and for each explainer's fidelity."""
-    recipe, given = run.recipe, run.recipe.resolved
-    yield Stage("data", works.load, (given["data"], given.get("hooks"), given.get("privacy")), (), _sources)
+
+    def said(*keys: str) -> tuple[Any, ...]:
+        return tuple(run.recipe.resolved.get(key) for key in keys)
+
+    yield Stage("data", works.load, said("data", "hooks", "privacy"), (), _sources)
     yield Stage("encode", works.encode, (run.made["encoder"][0].digest(),), ("data",))
-    chosen = ("model", "train", "hooks", "privacy", "compress", "track", "seed")
-    yield Stage("train", works.train, tuple(given.get(key) for key in chosen), ("data", "encode"))
-    yield Stage("quality", works.measure_quality, (), ("train",))
-    yield Stage("recommend", works.recommend, (recipe.protocol.users,), ("train",))
+    fitting = said("model", "train", "hooks", "privacy", "compress", "track", "seed")
+    yield Stage("train", works.train, fitting, ("data", "encode"))
+    fitted = ("data", "encode", "train")
+    yield Stage("quality", works.measure_quality, (), fitted)
+    yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
+    chosen = (*fitted, "recommend")
     for label, (choice, _) in run.explainers().items():
-        follows = (choice.name, choice.options, given.get("hooks"), given.get("privacy"))
-        yield Stage(f"explain.{label}", _for(label, works.explain), follows, ("recommend",))
+        told = (choice.name, choice.options, *said("hooks", "privacy"))
+        yield Stage(f"explain.{label}", partial(works.explain, label=label), told, chosen)
     for label in run.explainers():
-        judged = (given.get("fidelity"), given.get("protocol"))
-        yield Stage(f"fidelity.{label}", _for(label, works.score), judged, (f"explain.{label}",))
-    shown = tuple(f"fidelity.{label}" for label in run.explainers())
-    yield Stage("report", works.write_report, (given.get("report"),), ("quality", "recommend", *shown))
-
-
-def _for(label: str, work: Callable[[Run, str], None]) -> Callable[[Run], None]:
-    return lambda run: work(run, label)
+        judged = (*chosen, f"explain.{label}")
+        work = partial(works.score, label=label)
+        yield Stage(f"fidelity.{label}", work, said("fidelity", "protocol"), judged)
+    scored = tuple(f"fidelity.{label}" for label in run.explainers())
+    yield Stage("report", works.write_report, said("report"), ("quality", "recommend", *scored))
 
 
 def _sources(run: Run) -> Sequence[Path]:

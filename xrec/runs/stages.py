@@ -166,7 +166,9 @@ def score(run: Run, label: str) -> None:
     table, batch, inputs = run.explained()
     told = explanations.read(run.store, label, inputs)
     dataset = run.made["dataset"][0]
-    truth = laid_out(dataset.truth(run.data, batch), inputs) if isinstance(dataset, Planted) else None
+    truth = (
+        laid_out(dataset.truth(run.data, batch), inputs) if isinstance(dataset, Planted) else None
+    )
     case = Case(run.model, inputs, run.target, told, protocol.absent, protocol.points, truth)
     columns, better = {"user": table["user"]}, {}
     for metric in run.made["fidelity"]:
@@ -188,4 +190,3 @@ def write_report(run: Run) -> None:
     blocks = [section.render(run) for section in run.made["sections"]]
     if "html" in run.recipe.report.formats:
         run.store.write_text("report.html", page(run.recipe.name, blocks))
-

@@ -49,7 +49,9 @@ class BestWeights(Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.history.append({"epoch": trainer.current_epoch + 1, **figures})
         shown = "  ".join(
-            f"{name} {figures[name]:.4f}" for name in ("train_loss", self.monitor) if name in figures
+            f"{name} {figures[name]:.4f}"
+            for name in ("train_loss", self.monitor)
+            if name in figures
         )
         self.tell(f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}")
 

@@ -85,10 +85,12 @@ def check_explainer(
     for child in list(model.children())[:1]:
         child.eval()  # a mixture of modes, which train() or eval() alone would not restore
     modes = [module.training for module in model.modules()]
+    learning = [parameter.requires_grad for parameter in model.parameters()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     told = explainer.explain(model, inputs, target)
     assert [m.training for m in model.modules()] == modes, "the model's mode was changed"
-    assert all(p.requires_grad for p in model.parameters()), "parameters were left frozen"
+    found = [parameter.requires_grad for parameter in model.parameters()]
+    assert found == learning, "parameters were left frozen, or thawed"
     assert all(p.grad is None for p in model.parameters()), "parameters were left with gradients"
     for name, value in model.state_dict().items():
         assert torch.equal(before[name], value), f"the parameter {name} was changed"

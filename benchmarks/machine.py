@@ -1,0 +1,130 @@
+"""What every benchmark here does: say what it runs on, time sides in turn, keep the raw rows.
+
+Things are compared by running them in turn, A B B A A B …, so that a machine that is slower for a
+while is slower for all. What counts is the ratio within a repeat; its median over the repeats is
+quoted, with its spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from xrec.files import written
+
+RESULTS = Path(__file__).parent / "results"
+RESAMPLES = 2000
+UNITS = ("wall_s", "cpu_s")
+
+
+def arguments(about: str) -> argparse.Namespace:
+    """What the command line says: full (bool), threads (int) and out, the folder of the rows.
+
+    Torch and the tokenizers are held to that many threads.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--full", action="store_true", help="larger and more often; takes minutes")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every side")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the raw rows")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    os.environ["RAYON_NUM_THREADS"] = str(given.threads)  # tokenizers read it at their first use
+    return given
+
+
+def header(packages: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Print the machine, the versions of packages and the settings of the benchmark."""
+    print(f"machine: {_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
+    print(f"system: {platform.system()} {platform.release()}, Python {platform.python_version()}")
+    print("versions: " + ", ".join(f"{name} {_version(name)}" for name in packages))
+    for name, value in settings.items():
+        print(f"{name}: {value}", flush=True)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def row(repeat: int, times: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """A raw row: the seconds that each side took, by the wall and of the processor."""
+    return {"repeat": repeat} | {
+        f"{side}_{unit}": round(seconds, 6)
+        for side, both in times.items()
+        for unit, seconds in zip(UNITS, both, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of values, and the 95 % bootstrap interval of the median."""
+
+    median: float
+    quartiles: tuple[float, float]
+    interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of two values or more."""
+        first, median, third = np.quantile(values, [0.25, 0.5, 0.75])
+        found = stats.bootstrap(
+            (np.asarray(values),), np.median, n_resamples=RESAMPLES, method="percentile", rng=0
+        ).confidence_interval
+        return cls(float(median), (first, third), (float(found.low), float(found.high)))
+
+    def __str__(self) -> str:
+        (first, third), (low, high) = self.quartiles, self.interval
+        return (
+            f"{self.median:.4g} (quartiles {first:.4g} to {third:.4g}, "
+            f"95 % interval of the median {low:.4g} to {high:.4g})"
+        )
+
+
+def compare(rows: Sequence[Mapping[str, float]], ours: str, theirs: str) -> float:
+    """Print the times of two sides and their ratio; returns the ratio of wall time, by median.
+
+    rows: one a repeat, as `row` makes them. The ratio of processor time is told too: it
+    leaves out what other processes took.
+    """
+    for side in (ours, theirs):
+        print(f"{side}: {Spread.of([each[f'{side}_wall_s'] for each in rows])} s")
+    ratios = {}
+    for unit in UNITS:
+        ratios[unit] = Spread.of(
+            [each[f"{ours}_{unit}"] / each[f"{theirs}_{unit}"] for each in rows]
+        )
+        print(f"{ours} / {theirs}, {unit}: {ratios[unit]}")
+    return ratios["wall_s"].median
+
+
+def finish(path: Path, rows: Sequence[Mapping[str, float]], figures: Mapping[str, float]) -> None:
+    """Write the raw rows as CSV, whole or not at all, and end the output with a line of JSON."""
+    with written(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"raw rows: {path}")
+    print(json.dumps(figures))

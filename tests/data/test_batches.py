@@ -1,0 +1,72 @@
+"""Batches: rows, candidates, and training windows as labelled pairs."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from xrec.data.batches import Batch
+
+
+def _window() -> Batch:
+    """Two training windows of three events, the first of them padded."""
+    return Batch(
+        user=torch.tensor([1, 2]),
+        history=torch.tensor([[0, 5, 6], [7, 8, 9]]),
+        history_time=torch.tensor([[0, 50, 60], [70, 80, 90]]),
+        history_action=torch.tensor([[0, 1, 2], [2, 1, 2]]),
+        profile=torch.tensor([[3, 0], [4, 1]]),
+        candidate=torch.tensor([6, 9]),
+        negatives=torch.tensor([[11, 12], [13, 14]]),
+        learned=torch.tensor([[False, True, True], [False, False, True]]),
+    )
+
+
+def test_rows_are_taken_of_every_tensor_in_order():
+    batch = _window()
+    some = batch.rows(torch.tensor([1, 0, 1]))
+    assert len(some) == 3
+    for f in fields(Batch):
+        given, found = getattr(batch, f.name), getattr(some, f.name)
+        assert found is None if given is None else torch.equal(found, given[[1, 0, 1]]), f.name
+    assert torch.equal(batch.rows(slice(1, 2)).history, batch.history[1:])
+
+
+def test_to_moves_every_tensor_and_leaves_what_is_not_given():
+    moved = _window().to("meta")
+    assert moved.label is None
+    for f in fields(Batch):
+        assert f.name == "label" or getattr(moved, f.name).is_meta, f.name
+
+
+def test_about_changes_the_candidate_alone():
+    batch = _window()
+    other = batch.about(torch.tensor([1, 2]))
+    assert other.candidate.tolist() == [1, 2]
+    assert batch.candidate.tolist() == [6, 9]
+    assert all(
+        getattr(other, f.name) is getattr(batch, f.name)
+        for f in fields(Batch)
+        if f.name != "candidate"
+    )
+
+
+def test_pairs_ask_of_the_last_event_and_of_one_in_its_place():
+    pairs = _window().pairs()
+    assert pairs.user.tolist() == [1, 2, 1, 2]
+    assert pairs.candidate.tolist() == [6, 9, 11, 13]
+    assert pairs.label is not None
+    assert pairs.label.tolist() == [[1], [1], [0], [0]]
+    assert pairs.history.tolist() == [[0, 5], [7, 8]] * 2
+    assert pairs.history_time.tolist() == [[0, 50], [70, 80]] * 2
+    assert pairs.history_action.tolist() == [[0, 1], [2, 1]] * 2
+    assert pairs.profile.tolist() == [[3, 0], [4, 1]] * 2
+    assert pairs.negatives is None
+    assert pairs.learned is None
+
+
+def test_only_training_windows_are_made_into_pairs():
+    with pytest.raises(AssertionError, match="only training windows have negatives"):
+        _window().pairs().pairs()
