@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the models are small: more threads only wait for each other
 
 TINY = """
 name: tiny

@@ -95,7 +95,12 @@ class ReportOptions:
     formats: list[str] = field(default_factory=lambda: ["html"])
     sections: list[str] = field(
         default_factory=lambda: [
-            "summary", "training", "quality", "fidelity", "recommendations", "reproduce",
+            "summary",
+            "training",
+            "quality",
+            "fidelity",
+            "recommendations",
+            "reproduce",
         ]  # fmt: skip
     )
     explained: int = 5  # recommendations shown with their explanations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,9 @@ class KernelShap:
 
     shap draws coalitions of a row of ones against a background of zeros, so that what it thinks is
     the data is the mask, and the mask is played on xrec's `Game`. The regression is not
-    regularised: the values sum to score - base whatever the number of evaluations.
+    regularised: the values sum to score - base whatever the number of evaluations. So the
+    completeness gap tells nothing of the sampling error, and the error is NaN, not known, unless
+    all coalitions of a row were evaluated.
     """
 
     evaluations: int = 512
@@ -40,8 +43,8 @@ class KernelShap:
     def __post_init__(self) -> None:
         if self.evaluations < 2:
             raise ValueError(f"evaluations is {self.evaluations}, it must be at least 2")
-        if self.absent not in ("remove", "baseline", "resample"):
-            raise ValueError(f"absent is '{self.absent}', not remove, baseline or resample")
+        if self.absent not in ("remove", "baseline"):
+            raise ValueError(f"absent is '{self.absent}', not remove or baseline")
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Explain row after row, as shap does."""
@@ -51,7 +54,10 @@ class KernelShap:
             values = torch.zeros_like(inputs.values[..., 0])
             for row in range(len(inputs)):
                 values[row] = self._row(game, row)
-        return Explanation.of(inputs, values, score, base, cost, "kernel_shap")
+        gap = (values.sum(1) - (score - base)).abs()
+        sampled = inputs.players.sum(1) > math.log2(self.evaluations + 2)
+        error = torch.where(sampled, torch.nan, gap)
+        return Explanation.of(inputs, values, score, base, cost, "kernel_shap", error)
 
     def _row(self, game: Game, row: int) -> Tensor:
         """(F,) Shapley values of one row's players."""

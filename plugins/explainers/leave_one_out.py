@@ -8,7 +8,7 @@ import torch
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
-from xrec.explain.game import OPERATORS, Game
+from xrec.explain.game import Game
 from xrec.explain.probe import probe
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
@@ -25,8 +25,8 @@ class LeaveOneOut:
     absent: str = "remove"
 
     def __post_init__(self) -> None:
-        if self.absent not in OPERATORS:
-            raise ValueError(f"absent is '{self.absent}', not one of {', '.join(OPERATORS)}")
+        if self.absent not in ("remove", "baseline"):
+            raise ValueError(f"absent is '{self.absent}', not remove or baseline")
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Explain B rows with as many evaluations as they have features, and two each."""

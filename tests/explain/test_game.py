@@ -148,7 +148,7 @@ def test_every_distinct_evaluation_is_counted_once(absent: str) -> None:
 
 
 @given(
-    rows=st.integers(1, 5),
+    rows=st.integers(2, 5),
     slots=st.integers(1, 12),
     count=st.integers(1, 20),
     chunk=st.integers(0, 60),
@@ -237,3 +237,13 @@ def test_coalitions_of_another_shape_are_refused(shape: tuple[int, ...]) -> None
 def test_an_unknown_operator_is_refused() -> None:
     with pytest.raises(ValueError, match="'shuffle', not one of remove, baseline, resample"):
         Game(ones(2), listed([[1, 2]]), absent="shuffle")
+
+
+def test_resampling_needs_another_row_and_no_game_is_empty() -> None:
+    model, inputs = random_toy(rows=2, slots=3, seed=0)
+    with pytest.raises(ValueError, match="absent='resample' needs more rows than the 1 given"):
+        Game(model, inputs.rows(slice(0, 1)), absent="resample")
+    with pytest.raises(ValueError, match="needs more rows than the 0 given"):
+        Game(model, inputs.rows(slice(0, 0)))
+    nothing_asked = torch.zeros(2, 0, 3, dtype=torch.bool)
+    assert Game(model, inputs).value(nothing_asked).shape == (2, 0)

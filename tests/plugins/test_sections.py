@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import polars as pl
 import pytest
+from chapters import artefact, blocks, rendered, words
 
-from xrec import Recipe, run
-from xrec.plugins import factory
+from xrec import Recipe
 from xrec.report.page import page
-from xrec.report.section import Card, Chapter, Code, Picture, Table, Terms, Text
+from xrec.report.section import Card, Code, Picture, Table, Terms
 from xrec.runs.run import Run
 
 SECTIONS = ("summary", "training", "quality", "fidelity", "recommendations", "reproduce")
-
-
-@pytest.fixture(scope="module")
-def planted_run(tiny_run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run whose recommendations have planted causes, which those of the tiny run have not."""
-    recipe = Path(tiny_run.folder.parents[2] / "tiny.yaml")
-    changes = ["data.items=200", "data.events=20", "data.history=20", "protocol.users=10"]
-    return run(Recipe.load(recipe, changes), tmp_path_factory.mktemp("planted"))
-
-
-@pytest.fixture(scope="module")
-def bare_run(tiny_run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run without explainers or measures, its data uncleaned."""
-    recipe = Path(tiny_run.folder.parents[2] / "tiny.yaml")
-    changes = ["explain=[]", "fidelity=[]", "data.clean=none", "train.epochs=1"]
-    return run(Recipe.load(recipe, changes), tmp_path_factory.mktemp("bare"))
-
-
-@pytest.fixture(scope="module")
-def unmeasured_run(tiny_run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run whose explanations are timed but not measured."""
-    recipe = Path(tiny_run.folder.parents[2] / "tiny.yaml")
-    changes = ["explain=[random]", "fidelity=[]", "train.epochs=1"]
-    return run(Recipe.load(recipe, changes), tmp_path_factory.mktemp("unmeasured"))
-
-
-def rendered(name: str, finished: Run) -> Chapter:
-    chapter: Chapter = factory("section", name)().render(finished)
-    return chapter
-
-
-def blocks(chapter: Chapter, kind: type) -> list:
-    return [block for block in chapter.blocks if isinstance(block, kind)]
-
-
-def artefact(finished: Run, name: str):
-    return json.loads((finished.folder / name).read_text())
-
-
-def words(chapter: Chapter) -> str:
-    """All that the chapter's paragraphs and terms say."""
-    texts = [block.text for block in blocks(chapter, Text)]
-    pairs = [f"{term}: {said}" for block in blocks(chapter, Terms) for term, said in block.pairs]
-    return " ".join([*texts, *pairs])
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -75,91 +30,6 @@ def test_the_report_has_the_sections_in_order(tiny_run) -> None:
     html = (tiny_run.folder / "report.html").read_text()
     titles = re.findall(r"<h2[^>]*>([^<]+)</h2>", html)
     assert titles == [rendered(name, tiny_run).title for name in SECTIONS]
-
-
-# The summary's numbers
-
-
-def test_the_summary_says_what_was_trained_on_what(tiny_run) -> None:
-    rows = artefact(tiny_run, "data.json")["rows"]
-    said = words(rendered("summary", tiny_run))
-    assert f"{rows['interactions']:,} events of {rows['active users']:,} users" in said
-    assert f"{rows['items']:,} items (planted data)" in said
-
-
-def test_the_summary_compares_the_model_with_the_best_baseline(tiny_run) -> None:
-    ranking = artefact(tiny_run, "quality.json")["ranking"]
-    own = ranking.pop("sequential")["ndcg@10"]["mean"]
-    name, best = max(
-        ((name, each["ndcg@10"]["mean"]) for name, each in ranking.items()), key=lambda e: e[1]
-    )
-    said = words(rendered("summary", tiny_run))
-    told = re.search(r"ndcg@10 is ([\d.]+), ([\d.]+) times the ([\d.]+) of the best", said)
-    assert told, said
-    assert float(told[1]) == pytest.approx(own, abs=0.0005)
-    assert float(told[2]) == pytest.approx(own / best, abs=0.005)
-    assert float(told[3]) == pytest.approx(best, abs=0.0005)
-    assert f"best baseline, {name.replace('_', ' ')}" in said
-
-
-def test_the_summary_counts_hits_from_the_ranks(tiny_run) -> None:
-    ranks = pl.read_parquet(tiny_run.folder / "ranks.parquet").filter(model="sequential")["rank"]
-    hits = 100 * (ranks <= 10).mean()
-    assert f"among its first 10 for {hits:.1f}\N{NO-BREAK SPACE}%" in words(
-        rendered("summary", tiny_run)
-    )
-
-
-@pytest.mark.parametrize(
-    ("own", "best", "says", "not_says"),
-    [
-        ((0.3, 0.28, 0.32), (0.1, 0.08, 0.12), "3.00 times", "chance"),
-        ((0.1, 0.08, 0.12), (0.2, 0.11, 0.22), "0.50 times", "the baselines lose"),
-        ((0.1, 0.08, 0.12), (0.2, 0.11, 0.22), "may be chance", "the baselines lose"),
-        ((0.1, 0.08, 0.12), (0.0, 0.0, 0.0), "beside the 0.000", "times"),
-    ],
-)
-def test_the_summary_is_honest_about_the_baseline(tiny_run, tmp_path, own, best, says, not_says):
-    def figure(values: tuple[float, float, float]) -> dict[str, dict[str, float]]:
-        return {"ndcg@10": dict(zip(("mean", "low", "high"), values, strict=True))}
-
-    copy = Run(tiny_run.recipe, tmp_path)
-    for name in ("data.json", *(f"fidelity/{label}.json" for label in tiny_run.explainers())):
-        copy.store.write_text(name, (tiny_run.folder / name).read_text())
-    for label in tiny_run.explainers():
-        copy.store.write_table(
-            f"fidelity/{label}.parquet", tiny_run.store.table(f"fidelity/{label}.parquet")
-        )
-    ranking = {"sequential": figure(own), "ease": figure(best), "popularity": figure((0, 0, 0))}
-    copy.store.write_json("quality.json", {"ranking": ranking, "users": 60})
-    said = words(rendered("summary", copy))
-    assert says in said
-    assert not_says not in said
-    assert "of users." not in said  # no recall was measured, so that no hits are told
-
-
-def test_the_summary_names_the_best_explainer_of_each_measure(planted_run) -> None:
-    found = {
-        label: artefact(planted_run, f"fidelity/{label}.json") for label in planted_run.explainers()
-    }
-    (table,) = blocks(rendered("summary", planted_run), Table)
-    assert len(table.rows) == 3  # deletion, planted precision and planted rank
-    for measure, explainer, score, time in table.rows:
-        name, way = measure.split("\n")
-        name = name.replace(" ", "_")
-        sign = 1 if way.startswith("higher") else -1
-        means = {label: sign * each["measures"][name]["mean"] for label, each in found.items()}
-        best = max(means, key=means.__getitem__)
-        assert explainer.split("\n")[0] == f"{best.replace('_', ' ')} (floor)"
-        assert float(score.split(" ± ")[0]) == pytest.approx(sign * means[best], abs=0.0005)
-        p50 = 1000 * found[best]["latency"]["p50"]
-        assert float(time) == pytest.approx(p50, abs=0.5 if p50 >= 10 else 0.05)
-
-
-def test_the_summary_of_a_run_without_explainers(bare_run, unmeasured_run) -> None:
-    assert "No explainer was asked for." in words(rendered("summary", bare_run))
-    assert not blocks(rendered("summary", bare_run), Table)
-    assert "random; no measure was asked for." in words(rendered("summary", unmeasured_run))
 
 
 # Training and quality

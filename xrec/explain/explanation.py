@@ -23,7 +23,7 @@ class Explanation:
     features: what each slot is.
     score (B,), base (B,): the target with all features, and with none as this explainer sees none.
     error (B,): the explainer's own estimate of its error, in logits: the completeness gap
-        |sum of values - (score - base)|, or a standard error.
+        |sum of values - (score - base)|, or a standard error; NaN where it has none.
     cost: what it took. explainer, target: their names.
     """
 

@@ -25,7 +25,7 @@ class Game:
     absent says what becomes of a player outside the coalition:
     "remove": its slot is absent. "baseline": its vector is the row of `baseline` (F, D), zero by
     default. "resample": its vector is that of the same slot in another row of the batch, drawn with
-    `seed`; slots that the other row lacks are absent.
+    `seed`; slots that the other row lacks are absent. It takes a batch of two rows at least.
 
     Fixed slots are always in, padding never. `evaluations` counts the rows evaluated so far.
     """
@@ -42,6 +42,8 @@ class Game:
     ) -> None:
         if absent not in OPERATORS:
             raise ValueError(f"absent is '{absent}', not one of {', '.join(OPERATORS)}")
+        if len(inputs) < (2 if absent == "resample" else 1):
+            raise ValueError(f"absent='{absent}' needs more rows than the {len(inputs)} given")
         self.model, self.inputs, self.target, self.absent = model, inputs, target, absent
         self.evaluations = 0
         self._chunk = max(1, max_bytes // (inputs.values[0].nbytes + 1))
@@ -56,7 +58,7 @@ class Game:
             vector = torch.zeros_like(inputs.values[0]) if baseline is None else baseline
             return inputs.with_values(vector.expand_as(inputs.values))
         generator = torch.Generator().manual_seed(seed)
-        shift = torch.randint(1, max(2, len(inputs)), (len(inputs),), generator=generator)
+        shift = torch.randint(1, len(inputs), (len(inputs),), generator=generator)
         other = (torch.arange(len(inputs)) + shift) % len(inputs)
         return inputs.rows(other.to(inputs.values.device))
 
@@ -73,6 +75,8 @@ class Game:
                 f"coalitions are {tuple(coalitions.shape)}, the game has {len(self.inputs)} rows "
                 f"of {self.inputs.present.shape[1]} slots"
             )
+        if not count:
+            return self.inputs.values.new_zeros(rows, 0)
         inside = coalitions.to(self.inputs.present.device) & self.inputs.players[:, None]
         row = torch.arange(rows, device=inside.device).repeat_interleave(count)
         distinct, where = _unique(inside.flatten(0, 1), row)

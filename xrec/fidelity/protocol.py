@@ -23,9 +23,9 @@ def latency(
     repeats: int,
     batch: int,
 ) -> dict[str, float]:
-    """Seconds to explain one row (cold, p50, p95), rows a second at `batch`, evaluations a row.
+    """Seconds to explain a row (first call, p50, p95), rows a second at `batch`, evaluations.
 
-    The cold call comes first and apart; two more warm up and are not counted. Each timed call
+    The first call is kept apart; two more warm up and are not counted. Each timed call
     explains another row. The bulk call repeats rows if there are fewer than `batch`.
     """
 
@@ -37,7 +37,7 @@ def latency(
     def row(at: int) -> torch.Tensor:
         return torch.tensor([at % len(inputs)])
 
-    cold = explain(row(0))
+    first = explain(row(0))
     for at in range(WARM_UPS):
         explain(row(at))
     single = [explain(row(at)) for at in range(repeats)]
@@ -45,7 +45,7 @@ def latency(
     seconds = explain(bulk)
     cost = explainer.explain(model, inputs.rows(row(0)), target).cost
     return {
-        "cold": cold,
+        "first": first,
         "p50": float(np.percentile(single, 50)),
         "p95": float(np.percentile(single, 95)),
         "throughput": batch / seconds,

@@ -53,22 +53,22 @@ def causes(truth: Tensor, k: int = CAUSES) -> Tensor:
     return (place < k) & (size > 0)
 
 
-def taken_up(game: Game, truth: Tensor, seed: int = 0) -> float:
+def taken_up(game: Game, truth: Tensor) -> float:
     """Share of rows in which the model uses the plant, so that it is fair to score explainers.
 
-    An intervention: taking away the planted causes must move the score by more than taking away as
-    many other features for which the plant says that they did nothing, or little. Rows that have
-    no cause or too few others are left out; NaN if none remains.
+    An intervention: taking away one planted cause must, on average, move the score by more than
+    taking away one feature that the plant calls none of the causes. One at a time, as causes of
+    opposite signs cancel when they go together. Rows without a cause, or without another feature,
+    are left out; NaN if none remains.
     """
-    cause = causes(truth)
-    others = ~truth.isnan() & ~cause
-    noise = torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed)).to(truth.device)
-    place = torch.where(others, noise, 2.0).argsort(dim=1).argsort(dim=1)
-    count = torch.minimum(cause.sum(1), others.sum(1))
-    decoy = others & (place < count[:, None])
-    ranked = torch.where(cause, truth.nan_to_num(0).abs(), -1.0).argsort(dim=1, descending=True)
-    strongest = cause & (ranked.argsort(dim=1) < count[:, None])
-    values = game.value(torch.stack([~strongest, ~decoy], dim=1))
+    slots = truth.shape[1]
+    but_one = ~torch.eye(slots, dtype=torch.bool, device=truth.device)
+    values = game.value(but_one.expand(len(truth), -1, -1))
     moved = (game.everything()[:, None] - values).abs()
-    judged = count > 0
-    return float((moved[:, 0] > moved[:, 1])[judged].float().mean())
+    cause = causes(truth)
+    other = ~truth.isnan() & ~cause
+    judged = cause.any(1) & other.any(1)
+    by_cause, by_other = (
+        (moved * group).sum(1) / group.sum(1).clamp(min=1) for group in (cause, other)
+    )
+    return float((by_cause > by_other)[judged].float().mean())

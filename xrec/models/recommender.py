@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import pluggy
 import torch
@@ -43,6 +44,14 @@ class Recommender(LightningModule):
     def use(self, manager: pluggy.PluginManager) -> None:
         """Call the lifecycle hooks of the plugins on `manager` from now on."""
         self.hook = manager.hook
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with parameters of its own; data and hooks are shared with it."""
+        memo |= {id(shared): shared for shared in (self.data_module, self.hook)}
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        return twin
 
     @abstractmethod
     def embed(self, batch: Batch) -> Inputs:

@@ -70,9 +70,11 @@ def _known(told: Explanation, row: int, user: str) -> list[str]:
 def _note(told: Explanation, row: int) -> str:
     score, base, error = (float(each[row]) for each in (told.score, told.base, told.error))
     size = f"{error:.2g}" if error >= 0.001 else "below 0.001"
+    doubt = f"its own estimate of its error is {size} logits"
+    if error != error:  # NaN: it has none
+        doubt = "it gives no estimate of its error"
     return (
         f"Score {words.minus(score)} with all features, {words.minus(base)} with none: a "
         f"difference of {words.signed(score - base)} logits, and the contributions add up to "
-        f"{words.signed(float(told.values[row].sum()))}. Explained by {told.explainer}; its own "
-        f"estimate of its error is {size} logits."
+        f"{words.signed(float(told.values[row].sum()))}. Explained by {told.explainer}; {doubt}."
     )

@@ -43,7 +43,7 @@ def _costs(timed: dict[str, float]) -> Sequence[str]:
     return (
         milliseconds(timed["p50"]),
         milliseconds(timed["p95"]),
-        milliseconds(timed["cold"]),
+        milliseconds(timed["first"]),
         f"{timed['throughput']:,.0f}",
         f"{timed['forward']:,}",
         f"{timed['backward']:,}",

@@ -14,19 +14,19 @@ from xrec.runs.store import Store
 
 
 def write(store: Store, label: str, told: Explanation, table: pl.DataFrame) -> None:
-    """Write `explanations/<label>.parquet` and its cost; `table` has each row's user and item."""
-    about = (
-        table.select("user", "item", "title")
-        .with_row_index("row")
-        .with_columns(
-            pl.col("row").cast(pl.Int64),
-            score=pl.Series(told.score.double().cpu().numpy()),
-            base=pl.Series(told.base.double().cpu().numpy()),
-            error=pl.Series(told.error.double().cpu().numpy()),
-        )
+    """Write `explanations/<label>.parquet` and its cost; `table` has each row's user and item.
+
+    A recommendation to which nothing contributed has one row, without a slot.
+    """
+    about = table.select("user", "item", "title").with_columns(
+        row=pl.int_range(len(told), dtype=pl.Int64),
+        score=pl.Series(told.score.double().cpu().numpy()),
+        base=pl.Series(told.base.double().cpu().numpy()),
+        error=pl.Series(told.error.double().cpu().numpy()),
     )
-    contributions = pl.DataFrame(told.to_arrow()).join(about, on="row", how="left")
-    store.write_table(f"explanations/{label}.parquet", contributions)
+    contributions = pl.DataFrame(told.to_arrow())
+    rows = about.join(contributions, on="row", how="left", maintain_order="left_right")
+    store.write_table(f"explanations/{label}.parquet", rows)
     named = {"explainer": told.explainer, "target": told.target, "rows": len(told)}
     store.write_json(f"explanations/{label}.json", {**named, "cost": asdict(told.cost)})
 
@@ -35,13 +35,14 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
     """The explanation that was written of `inputs`."""
     rows = store.table(f"explanations/{label}.parquet")
     told = store.json(f"explanations/{label}.json")
-    at = (torch.tensor(rows["row"].to_list()), torch.tensor(rows["slot"].to_list()))
-    values, present = torch.zeros_like(inputs.values[..., 0]), torch.zeros_like(inputs.present)
-    values[at], present[at] = torch.tensor(rows["value"].to_list()).to(values), True
-    once = rows.group_by("row", maintain_order=True).first().sort("row")
+    once = rows.unique("row", keep="first").sort("row")
     score, base, error = (
-        torch.tensor(once[c].to_list()).to(values) for c in ("score", "base", "error")
+        torch.tensor(once[name].to_numpy()).to(inputs.values) for name in ("score", "base", "error")
     )
+    some = rows.drop_nulls("slot")
+    at = (torch.tensor(some["row"].to_numpy()), torch.tensor(some["slot"].to_numpy()))
+    values, present = torch.zeros_like(inputs.values[..., 0]), torch.zeros_like(inputs.present)
+    values[at], present[at] = torch.tensor(some["value"].to_numpy()).to(values), True
     return Explanation(
         values,
         present,

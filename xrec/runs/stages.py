@@ -180,7 +180,7 @@ def score(run: Run, label: str) -> None:
     run.store.write_table(f"fidelity/{label}.parquet", rows)
     explainer = run.explainers()[label][1]
     timed = latency(explainer, run.model, inputs, run.target, protocol.repeats, protocol.batch)
-    used = None if truth is None else taken_up(case.game(), truth, recipe.seed)
+    used = None if truth is None else taken_up(case.game(), truth)
     found = {"measures": summary, "better": better, "latency": timed, "plant_taken_up": used}
     run.store.write_json(f"fidelity/{label}.json", found)
 

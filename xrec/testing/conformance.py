@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -33,7 +34,7 @@ def check_model(model: Recommender, batch: Batch) -> None:
     values, NaN included; nor does padding, nor who else is in the batch; `forward` is `embed` then
     `score`; with everything removed, rows score alike.
     """
-    twin = model.double().eval()
+    twin = copy.deepcopy(model).double().eval()
     with torch.no_grad():
         inputs = twin.embed(batch)
         score = twin.score(inputs)
@@ -47,7 +48,6 @@ def check_model(model: Recommender, batch: Batch) -> None:
         _same(
             nothing, nothing[:1].expand_as(nothing), "rows with nothing present score differently"
         )
-    model.float()
 
 
 def _check_absence(model: Recommender, inputs: Inputs) -> None:
@@ -100,7 +100,11 @@ def check_explainer(
     assert not told.values[~inputs.players].any(), (
         "a slot that is absent or fixed was given a value"
     )
-    assert bool((told.error >= 0).all()), "an error estimate is negative"
+    assert told.present.equal(inputs.players), "other slots were attributed than the players"
+    for name in ("score", "base", "error"):
+        assert getattr(told, name).shape == (len(inputs),), f"the {name} is not (B,)"
+    assert bool(told.base.isfinite().all()), "a base is not finite"
+    assert not (told.error < 0).any(), "an error estimate is negative"
     assert told.cost.forward > 0, "no forward evaluation was counted: explain inside xrec.probe"
     with torch.no_grad():
         _same(told.score, target(model, inputs), "the score is not the target's", 1e-4)
