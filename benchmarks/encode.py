@@ -23,7 +23,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
-from machine import arguments, compare, finish, header, row
+from machine import arguments, compare, finish, header, row, tell_times
 
 from xrec.errors import XrecError
 from xrec_plugins.datasets.movielens import MovieLens
@@ -31,7 +31,7 @@ from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.encoders.pretrained import Pretrained
 
 SEED = 0
-SHORT, FULL = (256, 10), (1682, 20)  # texts at most, repeats
+SHORT, FULL = (128, 8), (1682, 20)  # texts at most, repeats
 LONGEST = 40  # item texts that a longer text is made of: some go beyond the model's 256 tokens
 TOLERANCE = 1e-4  # of a vector's entries
 PACKAGES = ("xrec", "sentence-transformers", "transformers", "tokenizers", "torch", "numpy")
@@ -44,7 +44,7 @@ def texts(count: int) -> tuple[str, list[str]]:
         source, found = "MovieLens 100K", MovieLens(size="100k").load().items["text"].to_list()
     else:
         items = PlantedWorld(items=200, seed=SEED).load().items["text"].to_list()
-        sizes = rng.integers(2, LONGEST, size=len(items) // 4)
+        sizes = rng.integers(2, LONGEST, size=len(items) // 8)
         longer = [". ".join(rng.choice(items, size)) for size in sizes]
         source, found = "planted world, and longer texts made of its", items + longer
     return source, [found[at] for at in rng.permutation(len(found))[:count]]
@@ -109,6 +109,7 @@ def main() -> None:
         names = list(encoders)[:: -1 if repeat % 2 else 1]
         times = {name: timed(encoders[name]) for name in names}
         rows.append(row(repeat, times))
+    tell_times(rows, encoders)
     compare(rows, "xrec", "theirs_alike")
     ratio = compare(rows, "xrec", "theirs")
     figures = {"time_ratio": round(ratio, 4), "max_abs_diff": apart["theirs"]}

@@ -1,6 +1,6 @@
 """What every benchmark here does: say what it runs on, time sides in turn, keep the raw rows.
 
-Things are compared by running them in turn, A B B A A B …, so that a machine that is slower for a
+Sides are compared by running them in turn, A B B A A B …, so that a machine that is slower for a
 while is slower for all. What counts is the ratio within a repeat; its median over the repeats is
 quoted, with its spread.
 """
@@ -12,7 +12,7 @@ import csv
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -103,19 +103,21 @@ class Spread:
         )
 
 
-def compare(rows: Sequence[Mapping[str, float]], ours: str, theirs: str) -> float:
-    """Print the times of two sides and their ratio; returns the ratio of wall time, by median.
-
-    rows: one a repeat, as `row` makes them. The ratio of processor time is told too: it
-    leaves out what other processes took.
-    """
-    for side in (ours, theirs):
+def tell_times(rows: Sequence[Mapping[str, float]], sides: Iterable[str]) -> None:
+    """Print what each side took by the wall; rows are as `row` makes them."""
+    for side in sides:
         print(f"{side}: {Spread.of([each[f'{side}_wall_s'] for each in rows])} s")
+
+
+def compare(rows: Sequence[Mapping[str, float]], ours: str, theirs: str) -> float:
+    """Print the ratio of the times of two sides; returns the median over rows, by the wall.
+
+    The ratio of processor time is told too: it leaves out what other processes took.
+    """
     ratios = {}
     for unit in UNITS:
-        ratios[unit] = Spread.of(
-            [each[f"{ours}_{unit}"] / each[f"{theirs}_{unit}"] for each in rows]
-        )
+        pairs = [(each[f"{ours}_{unit}"], each[f"{theirs}_{unit}"]) for each in rows]
+        ratios[unit] = Spread.of([our / their for our, their in pairs])
         print(f"{ours} / {theirs}, {unit}: {ratios[unit]}")
     return ratios["wall_s"].median
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule
-from machine import arguments, compare, finish, header, row
+from machine import arguments, compare, finish, header, row, tell_times
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -221,6 +221,7 @@ def main() -> None:
     rows = [
         row(at - WARM_UP, {side.name: side.times[at] for side in (ours, theirs)}) for at in counted
     ]
+    tell_times(rows, ("xrec", "bare"))
     ratio = compare(rows, "xrec", "bare")
     finish(given.out / "overhead.csv", rows, {"step_ratio": round(ratio, 4)})
 

@@ -116,14 +116,12 @@ def test_rows_without_causes_or_others_are_left_out() -> None:
     assert math.isnan(taken_up(nobody, truth[1:]))
 
 
-def test_only_the_strongest_causes_are_set_against_the_others() -> None:
-    # Three causes, one other: one goes on either side, or the causes would win by their number.
-    truth = torch.tensor([[1.0, 3, 2, 0]])
-    inputs = toy_inputs(torch.tensor([[5.0, 1, 5, 2]])[..., None])
-    model = Additive(torch.ones(4, 1))
-    assert taken_up(Game(model, inputs), truth) == 0  # slot 1 says 1, the decoy 2
-    inputs = toy_inputs(torch.tensor([[0.0, 3, 0, 2]])[..., None])
-    assert taken_up(Game(model, inputs), truth) == 1
+def test_causes_do_not_win_by_their_number_nor_cancel_by_their_signs() -> None:
+    truth, model = torch.tensor([[1.0, -3, 2, 0]]), Additive(torch.ones(4, 1))
+    many_and_weak = toy_inputs(torch.tensor([[1.0, -1, 1, 2]])[..., None])
+    assert taken_up(Game(model, many_and_weak), truth) == 0
+    strong_of_both_signs = toy_inputs(torch.tensor([[1.0, -3, 2, 0.5]])[..., None])
+    assert taken_up(Game(model, strong_of_both_signs), truth) == 1
 
 
 @pytest.mark.parametrize("absent", OPERATORS)

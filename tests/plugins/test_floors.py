@@ -63,7 +63,7 @@ def test_leave_one_out_is_exact_where_features_add_up_and_blind_to_pairs() -> No
 
 
 def test_leave_one_out_refuses_an_unknown_operator() -> None:
-    with pytest.raises(ValueError, match="'drop', not one of remove, baseline, resample"):
+    with pytest.raises(ValueError, match="absent is 'drop', not remove or baseline"):
         LeaveOneOut("drop")
 
 

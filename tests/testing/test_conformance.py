@@ -200,8 +200,16 @@ def errs_below_zero(model: Recommender, inputs: Inputs, told: Explanation) -> Ex
     return replace(told, error=-told.error - 1)
 
 
-def does_not_know_its_error(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    return replace(told, error=torch.full_like(told.error, torch.nan))
+def has_one_error_for_all(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
+    return replace(told, error=told.error.sum())
+
+
+def has_no_base(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
+    return replace(told, base=torch.full_like(told.base, torch.nan))
+
+
+def attributes_nobody(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
+    return replace(told, present=torch.zeros_like(told.present))
 
 
 def explains_the_probability(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
@@ -249,7 +257,9 @@ def test_catches_what_thaws_a_frozen_part() -> None:
         (is_not_a_number, "a value is not finite"),
         (is_too_short, "there is not one value a slot"),
         (errs_below_zero, "an error estimate is negative"),
-        (does_not_know_its_error, "an error estimate is negative"),
+        (has_one_error_for_all, r"the error is not \(B,\)"),
+        (has_no_base, "a base is not finite"),
+        (attributes_nobody, "other slots were attributed than the players"),
         (explains_the_probability, "the score is not the target's"),
     ],
 )

@@ -7,7 +7,7 @@ code's version. It is done again only if its key or its files have changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ def stages(run: Run) -> Iterator[Stage]:
         work = partial(works.score, label=label)
         yield Stage(f"fidelity.{label}", work, said("fidelity", "protocol"), judged)
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
-    yield Stage("report", works.write_report, said("report"), ("quality", "recommend", *scored))
+    shown = asdict(run.recipe.report)
+    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", *scored))
 
 
 def _sources(run: Run) -> Sequence[Path]:

@@ -127,14 +127,16 @@ class Store:
             "reads": dict(reads),
             "writes": self._writes,
             "seconds": round(time.perf_counter() - begin, 3),
+            "finished": time.time(),
         }
         with written(self.folder / "stages" / f"{stage}.json") as partial:
             partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     def records(self) -> list[dict[str, Any]]:
         """The records of all finished stages, oldest first."""
-        paths = sorted(self.folder.glob("stages/*.json"), key=lambda path: path.stat().st_mtime_ns)
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        paths = self.folder.glob("stages/*.json")
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        return sorted(records, key=lambda record: record["finished"])
 
     # The folder
 

@@ -1,0 +1,71 @@
+"""The benchmarks run as a person runs them, in their short form, and end in their figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    told = {name: value for name, value in os.environ.items() if name != "XREC_DATA_DIR"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=500)
+
+
+def figures(script: str, out: Path) -> dict[str, float]:
+    """The last line of a benchmark that ended well."""
+    done = run(f"benchmarks/{script}.py", "--out", out)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for told in ("machine: ", "versions: ", "seed: ", "threads: ", "warm-up: ", "repeats: "):
+        assert any(line.startswith(told) for line in lines), told
+    return json.loads(lines[-1])
+
+
+def median_ratio(path: Path, ours: str, theirs: str) -> float:
+    rows = list(csv.DictReader(path.open()))
+    ratios = sorted(float(row[f"{ours}_wall_s"]) / float(row[f"{theirs}_wall_s"]) for row in rows)
+    middle = len(ratios) // 2
+    return (ratios[middle] + ratios[~middle]) / 2
+
+
+def test_overhead(tmp_path: Path):
+    # That both sides learned the same, to the bit, the script checks itself.
+    found = figures("overhead", tmp_path)
+    assert set(found) == {"step_ratio"}
+    told = median_ratio(tmp_path / "overhead.csv", "xrec", "bare")
+    assert math.isclose(found["step_ratio"], told, abs_tol=1e-3)
+
+
+def test_encode(tmp_path: Path):
+    pytest.importorskip("sentence_transformers")
+    found = figures("encode", tmp_path)
+    assert set(found) == {"time_ratio", "max_abs_diff"}
+    assert 0 < found["max_abs_diff"] <= 1e-4
+    told = median_ratio(tmp_path / "encode.csv", "xrec", "theirs")
+    assert math.isclose(found["time_ratio"], told, abs_tol=1e-3)
+
+
+def test_encode_names_the_package_it_lacks(tmp_path: Path):
+    lacking = (
+        "import runpy, sys; sys.modules['sentence_transformers'] = None; "
+        f"sys.path.insert(0, 'benchmarks'); sys.argv = ['encode.py', '--out', {str(tmp_path)!r}]; "
+        "runpy.run_path('benchmarks/encode.py', run_name='__main__')"
+    )
+    done = run("-c", lacking)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "this benchmark needs the package sentence_transformers: pip install 'xrec[bench]'"
+    ]
+    assert not list(tmp_path.iterdir())
