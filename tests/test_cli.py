@@ -211,3 +211,11 @@ def test_run_ends_with_the_tables_and_the_report(xrec, tiny_recipe: Path, tiny_r
     assert {"sequential", "popularity", "item_knn", "ease", "leave_one_out", "random"} <= {
         line.split()[0] for line in lines if line.strip()
     }
+
+
+def test_data_said_to_be_clean_must_be(xrec, tiny_recipe: Path, tmp_path: Path) -> None:
+    told = xrec(
+        "run", tiny_recipe, "data.clean=none", "data.min_events=8", "--runs", tmp_path / "runs"
+    )
+    refused(told, "events of users with fewer than 8", "set data.clean to default")
+    assert not (tmp_path / "runs").exists()

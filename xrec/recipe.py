@@ -101,7 +101,7 @@ class ReportOptions:
             "fidelity",
             "recommendations",
             "reproduce",
-        ]  # fmt: skip
+        ]
     )
     explained: int = 5  # recommendations shown with their explanations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from xrec.models.quality import ranking_metrics
 from xrec.models.recommender import Recommender
 from xrec.plugins import new_manager
 from xrec.recipe import TrainOptions
-from xrec.testing import check_model, small_data
+from xrec.testing import check_model, small_data, small_model
 
 
 class Bag(Recommender):
@@ -332,3 +333,15 @@ def test_a_plugin_that_returns_nothing_changes_nothing():
     for model in (quiet, plain):
         _trainer().fit(model, datamodule=model.data_module)
     assert torch.equal(quiet.vectors.weight, plain.vectors.weight)
+
+
+def test_a_copy_has_parameters_of_its_own_and_shares_the_data() -> None:
+    model, inputs = small_model()
+    with torch.no_grad():
+        score = model.score(inputs)
+        twin = copy.deepcopy(model)
+        for parameter in twin.parameters():
+            parameter.zero_()
+        torch.testing.assert_close(model.score(inputs), score)
+        assert not torch.allclose(twin.score(inputs), score)
+    assert twin.data_module is model.data_module

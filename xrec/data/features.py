@@ -59,7 +59,10 @@ class Attributes:
             known = sorted(set(lists.explode().drop_nulls().to_list()))
             index = {value: len(names) + at for at, value in enumerate(known)}
             names += [f"{column}: {value}" for value in known]
-            filled = [[index[v] for v in row or () if v is not None] for row in lists.to_list()]
+            filled = [
+                [index[v] for v in dict.fromkeys(row or ()) if v is not None]
+                for row in lists.to_list()
+            ]
             width = max((len(row) for row in filled), default=0)
             columns += [torch.tensor([row + [0] * (width - len(row)) for row in filled])]
             slots += [column] * width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from xrec import __version__, plugins
 from xrec.data.clean import Finding, clean
 from xrec.data.module import Data
+from xrec.errors import DataError
 from xrec.explain.explanation import Explanation
 from xrec.fidelity.metric import Case
 from xrec.fidelity.protocol import latency
@@ -40,14 +42,24 @@ def load(run: Run) -> None:
     tables = run.made["dataset"][0].load()
     tables = plugins.chain(run.manager.hook.xrec_tables, tables, recipe=recipe)
     tables = tables.check(f"dataset {recipe.dataset.name}")
-    findings: list[Finding] = []
-    if recipe.data.clean == "default":
-        tables, findings = clean(tables, recipe.data.min_events)
+    tables, findings = clean(tables, recipe.data.min_events)
+    if recipe.data.clean == "none":
+        _refuse(findings, recipe.dataset.name)
     for name, frame in tables.frames().items():
         run.store.write_table(f"data/{name}.parquet", frame)
     counts = {name: frame.height for name, frame in tables.frames().items()}
     counts["active users"] = tables.interactions["user"].n_unique()
     run.store.write_json("data.json", {"rows": counts, "found": [f.row() for f in findings]})
+
+
+def _refuse(findings: Sequence[Finding], dataset: str) -> None:
+    """Raise DataError for the first thing that cleaning found in data said to be clean."""
+    for finding in findings:
+        if finding.found:
+            raise DataError(
+                f"dataset {dataset}: {finding.found} {finding.step}, such as {finding.example}; "
+                "mend them, or set data.clean to default"
+            )
 
 
 def encode(run: Run) -> None:
@@ -144,6 +156,7 @@ def recommend(run: Run) -> None:
         (names.ids[user], found.ids[item], data.titles[item], rank, score)
         for user, top, values in zip(users.tolist(), items.tolist(), scores.tolist(), strict=True)
         for rank, (item, score) in enumerate(zip(top, values, strict=True), start=1)
+        if score > -torch.inf  # fewer are left than were asked for
     ]
     columns = ["user", "item", "title", "rank", "score"]
     run.store.write_table("recommendations.parquet", pl.DataFrame(rows, columns, orient="row"))
