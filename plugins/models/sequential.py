@@ -105,7 +105,7 @@ class SequentialRecommender(Recommender):
 
     def embed(self, batch: Batch) -> Inputs:
         """F = L + P + 1 + 2 + K slots; padding and unknown attributes are absent."""
-        events = self.items()[batch.history]
+        events = functional.embedding(batch.history, self.items())
         profile = self.profile(batch.profile)
         query = self.query.expand(len(batch), 1, -1)
         views, real = self.views(batch.candidate)
@@ -209,7 +209,8 @@ class SequentialRecommender(Recommender):
         assert batch.learned is not None
         items = self.items()
         length = batch.history.shape[1]
-        events, profile = items[batch.history], self.profile(batch.profile)
+        events = functional.embedding(batch.history, items)
+        profile = self.profile(batch.profile)
         queries = self.query.expand(len(batch), length, -1)
         values = torch.cat([events, profile, queries], dim=1)
         present = torch.cat(
@@ -224,7 +225,7 @@ class SequentialRecommender(Recommender):
         hidden, _ = self._run(values, present, length, sees)
         state = self.drop(self.norm(hidden[:, -length:]))
         positive = self._product(state, events)
-        rivals = items[batch.negatives]
+        rivals = functional.embedding(batch.negatives, items)
         negative = state @ rivals.transpose(1, 2) / math.sqrt(state.shape[-1]) + self.bias
         each = functional.softplus(-positive) + functional.softplus(negative).mean(-1)
         return {"bce": each[batch.learned].mean() / 2}
