@@ -70,7 +70,7 @@ class SequentialRecommender(Recommender):
         self.attribute = nn.Embedding(len(data.attributes.names), width, padding_idx=0)
         self.profile = nn.Embedding(len(data.profile.names), width, padding_idx=0)
         self.query = nn.Parameter(torch.randn(width))
-        self.kind = nn.Embedding(2, width)  # added to events and to profile values
+        self.kind = nn.Embedding(3, width)  # added to events, profile values and queries
         self.layers = nn.ModuleList(
             Layer(width, options.heads, options.dropout, data.options.history)
             for _ in range(options.layers)
@@ -127,10 +127,10 @@ class SequentialRecommender(Recommender):
 
     def score(self, inputs: Inputs) -> Tensor:
         """(B,) logits: state · item / √D + bias."""
-        values = torch.where(inputs.present[..., None], inputs.values, 0)
-        query = self._query(inputs)
-        state = self._read(values[:, : query + 1], inputs.present[:, : query + 1])[0]
-        return self._product(state, values[:, query + 1 :].sum(1))
+        state, _ = self._read(inputs)
+        views = slice(self._query(inputs) + 1, None)
+        item = torch.where(inputs.present[:, views, None], inputs.values[:, views], 0).sum(1)
+        return self._product(state, item)
 
     def _query(self, inputs: Inputs) -> int:
         """The slot of the query."""
@@ -139,18 +139,15 @@ class SequentialRecommender(Recommender):
     def _product(self, state: Tensor, item: Tensor) -> Tensor:
         return (state * item).sum(-1) / math.sqrt(item.shape[-1]) + self.bias
 
-    def _read(self, values: Tensor, present: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """State (B, D) and each layer's attention (B, H, S, S), S being L + P + 1 slots."""
-        profiles = self.profile_slots
-        length = values.shape[1] - 1 - profiles
+    def _read(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
+        """State (B, D) and each layer's attention (B, H, S, S), S = L + P + 1 slots."""
+        query = self._query(inputs)
+        length = query - self.data_module.profile.values.shape[1]
+        present = inputs.present[:, : query + 1]
+        values = torch.where(present[..., None], inputs.values[:, : query + 1], 0)
         sees = torch.tensor([length], device=values.device)
         hidden, maps = self._run(values, present, length, sees)
         return self.norm(hidden[:, -1]), maps
-
-    @property
-    def profile_slots(self) -> int:
-        """P, the number of profile slots."""
-        return self.data_module.profile.values.shape[1]
 
     def _run(
         self, values: Tensor, present: Tensor, length: int, sees: Tensor
@@ -161,17 +158,12 @@ class SequentialRecommender(Recommender):
         a query at its events, the profile and itself. So no query hears of a later event.
         """
         profiles = values.shape[1] - length - len(sees)
-        sort = values.new_zeros(values.shape[1], dtype=torch.long)
-        sort[length : length + profiles] = 1
-        kind = (
-            self.kind(sort)
-            * (torch.arange(len(sort), device=sort.device) < length + profiles)[:, None]
-        )
+        counts = torch.tensor([length, profiles, len(sees)], device=values.device)
+        kind = self.kind.weight.repeat_interleave(counts, dim=0)
         hidden = self.drop(values + kind)
         allowed, distance = _layout(length, profiles, sees)
-        allowed = allowed & present[:, None, :] | torch.eye(
-            len(sort), dtype=torch.bool, device=sort.device
-        )
+        itself = torch.eye(values.shape[1], dtype=torch.bool, device=values.device)
+        allowed = allowed & present[:, None, :] | itself
         maps = []
         for layer in self.layers:
             hidden, attention = layer(hidden, allowed, distance)
@@ -180,23 +172,17 @@ class SequentialRecommender(Recommender):
 
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer (B, H, F, F). Candidate slots attend to themselves alone."""
-        values = torch.where(inputs.present[..., None], inputs.values, 0)
-        query, slots = self._query(inputs), values.shape[1]
-        maps = self._read(values[:, : query + 1], inputs.present[:, : query + 1])[1]
-        whole = []
-        for attention in maps:
-            eye = torch.eye(slots, device=values.device).expand(*attention.shape[:2], -1, -1)
-            full = eye.clone()
-            full[:, :, : query + 1, : query + 1] = attention
+        slots, whole = inputs.values.shape[1], []
+        for attention in self._read(inputs)[1]:
+            eye = torch.eye(slots, device=attention.device)
+            full = eye.repeat(*attention.shape[:2], 1, 1)
+            full[..., : attention.shape[2], : attention.shape[3]] = attention
             whole.append(full)
         return whole
 
     def catalogue(self, batch: Batch) -> Tensor:
         """(B, N + 1) logits: one matrix product of the states with the item vectors."""
-        inputs = self.embed(batch)
-        query = self._query(inputs)
-        values = torch.where(inputs.present[..., None], inputs.values, 0)
-        state = self._read(values[:, : query + 1], inputs.present[:, : query + 1])[0]
+        state, _ = self._read(self.embed(batch))
         return state @ self.items().T / math.sqrt(state.shape[1]) + self.bias
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
