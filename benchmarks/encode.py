@@ -31,8 +31,8 @@ from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.encoders.pretrained import Pretrained
 
 SEED = 0
-SHORT, FULL = (128, 8), (1682, 20)  # texts at most, repeats
-LONGEST = 40  # item texts that a longer text is made of: some go beyond the model's 256 tokens
+SHORT, FULL = (64, 6), (1682, 20)  # texts at most, repeats
+LONGEST = 40  # item texts in a longer text, which is then beyond the model's 256 tokens
 TOLERANCE = 1e-4  # of a vector's entries
 PACKAGES = ("xrec", "sentence-transformers", "transformers", "tokenizers", "torch", "numpy")
 
@@ -44,7 +44,7 @@ def texts(count: int) -> tuple[str, list[str]]:
         source, found = "MovieLens 100K", MovieLens(size="100k").load().items["text"].to_list()
     else:
         items = PlantedWorld(items=200, seed=SEED).load().items["text"].to_list()
-        sizes = rng.integers(2, LONGEST, size=len(items) // 8)
+        sizes = np.geomspace(2, LONGEST, num=len(items)).astype(int)
         longer = [". ".join(rng.choice(items, size)) for size in sizes]
         source, found = "planted world, and longer texts made of its", items + longer
     return source, [found[at] for at in rng.permutation(len(found))[:count]]

@@ -65,7 +65,7 @@ SHORT = Size(
     Sequential(width=32),
     DataOptions(history=20),
     TrainOptions(batch=16, negatives=32),
-    steps=600,
+    steps=1000,
 )
 FULL = Size(  # as the quickstart recipe has it
     PlantedWorld(users=2000, seed=SEED),

@@ -111,7 +111,8 @@ def _import(listing: Listing) -> Any:
                 f"{error.name}: reinstall it"
             ) from error
         extras = listing.entry.dist.metadata.get_all("Provides-Extra") if listing.entry.dist else ()
-        install = f"{listing.package}[{missing}]" if missing in (extras or ()) else missing
+        known = missing.lower() in (extras or ())  # metadata spell extras in lower case
+        install = f"{listing.package}[{missing}]" if known else missing
         raise PluginError(
             f"{listing.kind} '{listing.name}' needs the package {missing}: pip install '{install}'"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,8 @@ class AttentionRollout:
     see of the slot. A heuristic: it does not look at the values, the head or the candidate, it has
     no sign, and it does not sum to the score.
     """
+
+    standing: ClassVar[str] = "heuristic"
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """One forward evaluation. Raises XrecError for a model that does not attend."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,8 @@ class LeaveOneOut:
 
     Options: absent, what becomes of the feature.
     """
+
+    standing: ClassVar[str] = "floor"
 
     absent: str = "remove"
 

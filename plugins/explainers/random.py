@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -18,6 +19,8 @@ from xrec.models.recommender import Recommender
 @dataclass(frozen=True)
 class Random:
     """A floor: standard normal contributions that have looked at nothing. Options: seed."""
+
+    standing: ClassVar[str] = "floor"
 
     seed: int = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,8 @@ from xrec.models.recommender import Recommender
 @dataclass(frozen=True)
 class Recency:
     """A floor: 1 for the last event, 1/2 for the one before, 1/3 …; nothing for other groups."""
+
+    standing: ClassVar[str] = "floor"
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Rank events by how late they come; the model is asked for score and base alone."""

@@ -70,8 +70,6 @@ def _course(epochs: list[dict[str, Any]], name: str, title: str, kept: bool = Fa
 
 def _cleaning(found: list[dict[str, Any]]) -> list[Block]:
     """What was found as a table, and what was looked for in vain as a sentence."""
-    if not found:
-        return [Text("The data were taken as they are, without cleaning.")]
     rows = [(f["step"], f"{f['found']:,}", f["done"], f["example"]) for f in found if f["found"]]
     head = ("found", "how many", "what was done", "one of them")
     absent = "; ".join(f["step"] for f in found if not f["found"])

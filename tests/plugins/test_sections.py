@@ -46,14 +46,13 @@ def test_training_tells_sizes_and_the_epoch_that_was_kept(tiny_run) -> None:
     assert "kept" not in loss.words
 
 
-def test_training_tells_what_cleaning_found_and_what_not(tiny_run, bare_run, tmp_path) -> None:
+def test_training_tells_what_cleaning_found_and_what_not(tiny_run, tmp_path) -> None:
     found = artefact(tiny_run, "data.json")
     assert not [each for each in found["found"] if each["found"]]
     chapter = rendered("training", tiny_run)
     assert not blocks(chapter, Table)
     for each in found["found"]:
         assert each["step"] in words(chapter)
-    assert "without cleaning" in words(rendered("training", bare_run))
 
     copy = Run(tiny_run.recipe, tmp_path)
     copy.store.write_text("training.json", (tiny_run.folder / "training.json").read_text())

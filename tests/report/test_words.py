@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -98,6 +99,16 @@ def test_standing_of_plugins_that_come_along(name: str, kind: str) -> None:
     assert words.standing(factory("explainer", name)()) == kind
 
 
+def test_standing_is_what_a_class_says_not_its_docstring() -> None:
+    class Floor:
+        """A heuristic: by this, at least."""
+
+        standing: ClassVar[str] = "floor"
+
+    assert words.standing(Floor()) == "floor"
+
+
 def test_standing_of_what_claims_none() -> None:
+    assert words.standing(factory("explainer", "kernel_shap")()) == ""
     assert words.standing(Told()) == ""
     assert words.standing(Silent()) == ""

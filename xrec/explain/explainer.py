@@ -13,6 +13,10 @@ from xrec.models.recommender import Recommender
 class Explainer(Protocol):
     """An explainer plugin; its fields are its options in the recipe's `explain:`.
 
+    A class that is not meant to be an explainer in earnest says what it is meant to be as
+    `standing: ClassVar[str]`: "floor", a rule too simple to trust, which others must beat;
+    "heuristic", without a claim to add up; or "ceiling", too dear to use but for comparison.
+
     Explainers that must be trained first also have `fit(model, data)`, called once before
     `explain`.
     """

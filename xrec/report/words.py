@@ -96,9 +96,5 @@ def _joined(text: str) -> str:
 
 
 def standing(explainer: object) -> str:
-    """What an explainer's docstring calls it: "floor", "heuristic", "ceiling", or "" for none.
-
-    The convention is a sentence that starts so: "A floor: …".
-    """
-    found = re.search(r"\bA (floor|heuristic|ceiling):", type(explainer).__doc__ or "")
-    return found[1] if found else ""
+    """What an explainer is by its own word: "floor", "heuristic", "ceiling", or "" for itself."""
+    return getattr(explainer, "standing", "")

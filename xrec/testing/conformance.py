@@ -81,6 +81,8 @@ def check_explainer(
     is counted; the model keeps its mode, its parameters and their gradients; asked twice, it says
     the same.
     """
+    standing = getattr(explainer, "standing", "")
+    assert standing in ("", "floor", "heuristic", "ceiling"), f"unknown standing '{standing}'"
     model.train()
     for child in list(model.children())[:1]:
         child.eval()  # a mixture of modes, which train() or eval() alone would not restore
