@@ -101,7 +101,9 @@ class Pretrained:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # a run tells its own progress
         tokenizer = AutoTokenizer.from_pretrained(self.folder)
         model = AutoModel.from_pretrained(self.folder, use_safetensors=True)
         return tokenizer, model.eval().requires_grad_(False)
