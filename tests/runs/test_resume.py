@@ -10,8 +10,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import TINY
 from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
+
+from xrec.runs.store import Store
 
 COMMAND = [sys.executable, "-c", "from xrec.cli import main; main()", "run"]
 
@@ -49,6 +52,15 @@ def finish(recipe: Path, out: Path) -> list[str]:
     return said.splitlines()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a run that nobody killed, in a process like those that are killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "tiny.yaml").write_text(TINY)
+    finish(folder / "tiny.yaml", folder / "runs")
+    return folder / "runs"
+
+
 def assert_same_numbers(killed: Path, whole: Path) -> None:
     (killed,), (whole,) = killed.glob("tiny/*"), whole.glob("tiny/*")
     names = sorted(str(p.relative_to(whole)) for p in whole.rglob("*.parquet"))
@@ -65,7 +77,9 @@ def assert_same_numbers(killed: Path, whole: Path) -> None:
     assert not list(killed.rglob("*.partial"))
 
 
-def test_killed_in_training_and_in_explaining(tiny_recipe: Path, tiny_run, tmp_path: Path) -> None:
+def test_killed_in_training_and_in_explaining(
+    tiny_recipe: Path, whole: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "runs"
     kill_at(tiny_recipe, out, "epoch 1")
     said = kill_at(tiny_recipe, out, "explain.random …")
@@ -78,19 +92,20 @@ def test_killed_in_training_and_in_explaining(tiny_recipe: Path, tiny_run, tmp_p
     assert [line.split(":")[0] for line in done] == [
         "data", "encode", "train", "quality", "recommend", "explain.leave_one_out",
     ]  # fmt: skip
-    assert_same_numbers(out, tiny_run.folder.parents[1])
+    assert_same_numbers(out, whole)
 
 
 @pytest.mark.slow
-def test_killed_in_every_stage(tiny_recipe: Path, tiny_run, tmp_path: Path) -> None:
-    out, stages = tmp_path / "runs", [record["stage"] for record in tiny_run.store.records()]
+def test_killed_in_every_stage(tiny_recipe: Path, whole: Path, tmp_path: Path) -> None:
+    (folder,), out = whole.glob("tiny/*"), tmp_path / "runs"
+    stages = [record["stage"] for record in Store(folder).records()]
     for at, stage in enumerate(stages):
         said = kill_at(tiny_recipe, out, f"{stage} …")
         finished = [line.split(":")[0] for line in said if line.endswith("done before")]
         # A stage may be over by the time that the signal comes: then it is done, and rightly kept.
         assert finished[: at - 1] == stages[: max(at - 1, 0)]
     finish(tiny_recipe, out)
-    assert_same_numbers(out, tiny_run.folder.parents[1])
+    assert_same_numbers(out, whole)
 
 
 def test_finished_run_does_nothing_again(tiny_recipe: Path, tiny_run, tmp_path: Path) -> None:
