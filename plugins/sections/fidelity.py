@@ -70,7 +70,7 @@ def _told(run: Run, found: Mapping[str, Any]) -> str:
         return told + "The data have planted causes, but these recommendations have none of them."
     return told + (
         f"The data have planted causes, which the model uses in {percent(used)} of the cases: "
-        "taking them away moves its score more than taking away as many other features."
+        "taking one of them away moves its score more, on average, than another feature does."
     )
 
 

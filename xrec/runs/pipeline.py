@@ -40,11 +40,12 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     left, and no folder if no stage was finished.
     """
     work = Run(recipe, Path(out) / recipe.name / recipe.digest()[:10], tell)
-    work.made["dataset"][0].sources()  # what cannot be had is found out before anything is written
-    work.made["encoder"][0].digest()
+    # What cannot be had, data or weights, is found out before anything is written.
+    work.made["dataset"][0].sources()
+    planned = list(stages(work))
     with work.store.alone():
         work.store.begin(recipe.resolved)
-        for stage in stages(work):
+        for stage in planned:
             _carry_out(work, stage)
     work.manager.hook.xrec_finished(run=work)
     return work

@@ -80,7 +80,6 @@ def train(run: Run) -> None:
         "learning": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
     run.store.write_json("training.json", {**sizes, "epochs": history, "versions": versions()})
-    run.__dict__.pop("model", None)  # read it back from its file, as a resumed run does
 
 
 def versions() -> dict[str, str]:
