@@ -39,6 +39,7 @@ from xrec.data.module import Data
 from xrec.models.recommender import Recommender
 from xrec.recipe import DataOptions, TrainOptions
 from xrec.runs.training import new_trainer
+from xrec.testing.world import SmallEncoder
 from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.models.sequential import Sequential
 
@@ -85,7 +86,7 @@ class Bare(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of one batch."""
-        loss = self.network.loss(batch)["bce"]
+        loss = self.network.loss(batch)["click"]
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
@@ -181,7 +182,8 @@ def both(size: Size) -> tuple[Side, Side]:
     batches = [batch for batch in data.train_dataloader() if len(batch) == size.train.batch]
     texts = torch.randn(len(data.items), TEXT_SIZE, generator=torch.Generator().manual_seed(SEED))
     torch.manual_seed(SEED)
-    ours, theirs = size.model.build(data, texts), size.model.build(data, texts)
+    encoder = SmallEncoder()
+    ours, theirs = (size.model.build(data, texts, encoder) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     return Side("xrec", ours, batches), Side("bare", Bare(theirs, size.train), batches)
 

@@ -74,7 +74,7 @@ def test_runs_from_a_recipe(guest: Path) -> None:
     assert (run / "shrink.txt").read_text() == "shrunk with weight 0.01"
     epoch = json.loads((run / "training.json").read_text())["epochs"][0]
     assert epoch["train_loss"] == pytest.approx(
-        epoch["train_bce"] + epoch["train_shrink"], rel=1e-4
+        epoch["train_click"] + epoch["train_shrink"], rel=1e-4
     )
     assert "loudness" in (run / "report.html").read_text()
 

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xrec import plugins
+from xrec.data.tasks import CLICK, KNOWN, Task
 from xrec.errors import RecipeError, nearest
 
 Options = TypeVar("Options")
@@ -70,6 +71,14 @@ class TrainOptions:
             _at_least(name, getattr(self, name), 1)
         if self.lr <= 0 or self.clip <= 0:
             raise ValueError("lr and clip must be above 0")
+
+
+@dataclass(frozen=True)
+class AdaptOptions:
+    """adapt: a new head on the trunk of a run that was trained before, which stays as it is."""
+
+    run: str  # the folder of that run
+    task: str  # the last of `tasks:`, which the head is for; the others are those of that run
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,9 @@ class Recipe:
     dataset: Choice
     encoder: Choice
     model: Choice
+    tasks: tuple[Task, ...]
     train: TrainOptions
+    adapt: AdaptOptions | None
     protocol: ProtocolOptions
     report: ReportOptions
     hooks: tuple[Choice, ...]
@@ -176,6 +187,10 @@ class Recipe:
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
             raise RecipeError(f"seed: expected a whole number from 0 to 2**32 - 1, got '{seed}'")
         data, dataset = _data(given["data"])
+        tasks, train = (
+            _tasks(given.get("tasks")),
+            fill(TrainOptions, given.get("train") or {}, "train"),
+        )
         return cls(
             name=given["name"],
             seed=seed,
@@ -183,7 +198,9 @@ class Recipe:
             dataset=dataset,
             encoder=_choice("encoder", given.get("encoder", "pretrained"), "encoder"),
             model=_choice("model", given["model"], "model"),
-            train=fill(TrainOptions, given.get("train") or {}, "train"),
+            tasks=tasks,
+            train=train,
+            adapt=_adapt(given.get("adapt"), tasks, train),
             protocol=fill(ProtocolOptions, given.get("protocol") or {}, "protocol"),
             report=fill(ReportOptions, given.get("report") or {}, "report"),
             resolved=given,
@@ -219,7 +236,10 @@ _LISTS = {
     "explain": "explainer",
     "fidelity": "metric",
 }
-_KEYS = ("name", "seed", "data", "encoder", "model", "train", "protocol", "report", *_LISTS)
+_KEYS = (
+    "name", "seed", "data", "encoder", "model", "tasks", "train", "adapt", "protocol", "report",
+    *_LISTS,
+)  # fmt: skip
 
 
 def _data(given: Any) -> tuple[DataOptions, Choice]:
@@ -232,6 +252,51 @@ def _data(given: Any) -> tuple[DataOptions, Choice]:
     return fill(DataOptions, core, "data"), _choice(
         "dataset", {"name": given["dataset"], **rest}, "data"
     )
+
+
+def _tasks(given: Any) -> tuple[Task, ...]:
+    """The tasks of the recipe: their names alone where xrec knows them, else what they predict."""
+    if given is None:
+        return (CLICK,)
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        raise RecipeError(f"tasks: expected a list of tasks, got '{given}'")
+    tasks = []
+    for at, each in enumerate(given):
+        if isinstance(each, str) and each not in KNOWN:
+            raise RecipeError(
+                f"tasks[{at}]: no task is known as '{each}': {nearest(each, KNOWN)} Else say what "
+                f"it predicts, as in {{name: {each}, target: value}}"
+            )
+        tasks.append(KNOWN[each] if isinstance(each, str) else fill(Task, each, f"tasks[{at}]"))
+    names = [task.name for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"tasks: '{name}' is listed more than once")
+    return tuple(tasks)
+
+
+def _adapt(given: Any, tasks: Sequence[Task], train: TrainOptions) -> AdaptOptions | None:
+    if given is None:
+        return None
+    options = fill(AdaptOptions, given, "adapt")
+    names = [task.name for task in tasks]
+    if options.task not in names:
+        raise RecipeError(
+            f"adapt.task: there is no task '{options.task}' under tasks; "
+            f"{nearest(options.task, names)}"
+        )
+    if len(names) < 2 or options.task != names[-1]:
+        raise RecipeError(
+            f"adapt.task: under tasks, list those of the run {options.run} in their order, and "
+            f"'{options.task}' after them"
+        )
+    if not train.monitor.startswith(f"val_{options.task}_"):
+        raise RecipeError(
+            f"train.monitor: only the head of task '{options.task}' learns, and "
+            f"'{train.monitor}' does not tell of it: choose one of its own, such as "
+            f"val_{options.task}_loss"
+        )
+    return options
 
 
 def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:

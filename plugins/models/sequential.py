@@ -1,9 +1,9 @@
 """A transformer over the history whose state is multiplied with item vectors.
 
 Item texts are encoded once; an item's vector is the sum of its views: its text, its attributes and
-its identity. History and profile slots are read by a transformer; a fixed query slot, which looks
-at all of them, becomes the user's state. The candidate's slots sum to the item's vector, and the
-logit is their product, so that the whole catalogue is one matrix product.
+its identity, each by its learned weight. History and profile slots are read by a transformer; a
+fixed query slot, which looks at all of them, becomes the user's state. The candidate's slots sum to
+the item's vector, and the logit is their product, so that the whole catalogue is a matrix product.
 
 After SASRec (Kang and McAuley, 2018), with attention biased by the distance between events (Shaw et
 al., 2018) in place of positions added to them, so that a slot's vector is the item alone.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -24,18 +24,28 @@ from xrec import hookimpl
 from xrec.data.batches import Batch
 from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
+from xrec.errors import nearest
+from xrec.models.encoder import Encoder
+from xrec.models.heads import Head
 from xrec.models.inputs import Inputs
+from xrec.models.losses import contrast, regress
 from xrec.models.recommender import Recommender
+from xrec_plugins.models.views import VIEWS, Views
 
 
 @dataclass(frozen=True)
 class Sequential:
-    """Options: width of the vectors, number of layers and heads, dropout."""
+    """Options.
+
+    width: of the vectors. layers, heads, dropout: of the transformer.
+    views: what is known of an item: text, identity, attributes, or some of them.
+    """
 
     width: int = 64
     layers: int = 2
     heads: int = 2
     dropout: float = 0.2
+    views: list[str] = field(default_factory=lambda: list(VIEWS))
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
@@ -44,8 +54,13 @@ class Sequential:
             raise ValueError(f"layers is {self.layers}, it must be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must be from 0 to below 1")
+        for view in self.views:
+            if view not in VIEWS:
+                raise ValueError(f"views has '{view}': {nearest(view, VIEWS)}")
+        if not self.views:
+            raise ValueError(f"views is empty, it must name some of {', '.join(VIEWS)}")
 
-    def build(self, data: Data, texts: Tensor) -> Recommender:
+    def build(self, data: Data, texts: Tensor, encoder: Encoder) -> Recommender:
         """A fresh model for the catalogue and users of `data`."""
         return SequentialRecommender(self, data, texts)
 
@@ -58,16 +73,13 @@ class SequentialRecommender(Recommender):
 
     attends: ClassVar[bool] = True
     texts: Tensor
-    attributes: Tensor
 
     def __init__(self, options: Sequential, data: Data, texts: Tensor) -> None:
         super().__init__(data)
         width = options.width
         self.register_buffer("texts", texts, persistent=False)
-        self.register_buffer("attributes", data.attributes.values, persistent=False)
-        self.text = nn.Linear(texts.shape[1], width, bias=False)
-        self.identity = nn.Embedding(len(data.items), width, padding_idx=0)
-        self.attribute = nn.Embedding(len(data.attributes.names), width, padding_idx=0)
+        chosen = [view for view in VIEWS if view in options.views]
+        self.views = Views(chosen, data, texts.shape[1], width)
         self.profile = nn.Embedding(len(data.profile.names), width, padding_idx=0)
         self.query = nn.Parameter(torch.randn(width))
         self.kind = nn.Embedding(3, width)  # added to events, profile values and queries
@@ -76,39 +88,35 @@ class SequentialRecommender(Recommender):
             for _ in range(options.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.heads = nn.ModuleList(
+            Head(width, task, data.known(at)) for at, task in enumerate(data.tasks)
+        )
         self.drop = nn.Dropout(options.dropout)
         self.names: Mapping[int, tuple[str, ...]] = {
             FIXED: ("query",),
             BEHAVIOUR: tuple(data.titles),
             PROFILE: data.profile.names,
-            ITEM: ("text", "identity", *data.attributes.names[1:]),
+            ITEM: self.views.names,
         }
-        for table in (self.identity, self.attribute, self.profile):
-            nn.init.normal_(table.weight, std=width**-0.5)
-            nn.init.zeros_(table.weight[0])
-
-    def views(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (…, 2 + K, D) and presence (…, 2 + K) of the views of items (…)."""
-        values = self.attributes[items]
-        text, identity = self.text(self.texts[items]), self.identity(items)
-        vectors = torch.cat(
-            [text[..., None, :], identity[..., None, :], self.attribute(values)], dim=-2
-        )
-        real = (items > 0)[..., None]
-        return vectors, torch.cat([real, real, values > 0], dim=-1)
+        nn.init.normal_(self.profile.weight, std=width**-0.5)
+        nn.init.zeros_(self.profile.weight[0])
 
     def items(self) -> Tensor:
         """(N + 1, D) vectors of the whole catalogue."""
-        vectors, present = self.views(torch.arange(len(self.texts), device=self.texts.device))
+        everything = torch.arange(len(self.texts), device=self.texts.device)
+        vectors, present = self.views(self.texts, everything)
         return (vectors * present[..., None]).sum(-2)
 
+    def shares(self, items: Tensor) -> Tensor:
+        """(…, V) how much each view of items (…) weighs; `views.keys` tells which is which."""
+        return self.views.shares(self.texts, items)
+
     def embed(self, batch: Batch) -> Inputs:
-        """F = L + P + 1 + 2 + K slots; padding and unknown attributes are absent."""
+        """F = L + P + 1 + V slots; padding and unknown attributes are absent."""
         events = functional.embedding(batch.history, self.items())
         profile = self.profile(batch.profile)
         query = self.query.expand(len(batch), 1, -1)
-        views, real = self.views(batch.candidate)
+        views, real = self.views(self.texts, batch.candidate)
         known = torch.cat(
             [batch.history > 0, batch.profile > 0, torch.ones_like(real[:, :1]), real], dim=1
         )
@@ -116,28 +124,25 @@ class SequentialRecommender(Recommender):
         return Inputs(values, known, self._features(batch))
 
     def _features(self, batch: Batch) -> FeatureIndex:
-        attributes = self.attributes[batch.candidate]
-        names = torch.where(attributes > 0, attributes + 1, 0)
-        text = torch.zeros_like(batch.candidate)[:, None]
-        key = torch.cat([batch.history, batch.profile, text, text, text + 1, names], dim=1)
-        sizes = (batch.history.shape[1], batch.profile.shape[1], 1, 2 + attributes.shape[1])
+        query = torch.zeros_like(batch.candidate)[:, None]
+        views = self.views.keys(batch.candidate)
+        key = torch.cat([batch.history, batch.profile, query, views], dim=1)
+        sizes = (batch.history.shape[1], batch.profile.shape[1], 1, views.shape[1])
         groups = torch.tensor((BEHAVIOUR, PROFILE, FIXED, ITEM), device=key.device)
         group = groups.repeat_interleave(torch.tensor(sizes, device=key.device)).expand_as(key)
         return FeatureIndex(group, key, torch.full_like(key, -1), self.names)
 
-    def score(self, inputs: Inputs) -> Tensor:
-        """(B,) logits: state · item / √D + bias."""
+    def score(self, inputs: Inputs, task: int = 0) -> Tensor:
+        """(B,) what a task says: its head's product of state and item."""
         state, _ = self._read(inputs)
         views = slice(self._query(inputs) + 1, None)
         item = torch.where(inputs.present[:, views, None], inputs.values[:, views], 0).sum(1)
-        return self._product(state, item)
+        said: Tensor = self.heads[task](state, item)
+        return said
 
     def _query(self, inputs: Inputs) -> int:
         """The slot of the query."""
-        return inputs.values.shape[1] - 3 - self.attributes.shape[1]
-
-    def _product(self, state: Tensor, item: Tensor) -> Tensor:
-        return (state * item).sum(-1) / math.sqrt(item.shape[-1]) + self.bias
+        return inputs.values.shape[1] - 1 - self.views.slots
 
     def _read(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
         """State (B, D) and each layer's attention (B, H, S, S), S = L + P + 1 slots."""
@@ -183,38 +188,52 @@ class SequentialRecommender(Recommender):
     def catalogue(self, batch: Batch) -> Tensor:
         """(B, N + 1) logits: one matrix product of the states with the item vectors."""
         state, _ = self._read(self.embed(batch))
-        return state @ self.items().T / math.sqrt(state.shape[1]) + self.bias
+        head = self._first
+        return head.query(state) @ self.items().T + head.bias
+
+    @property
+    def _first(self) -> Head:
+        head = self.heads[0]
+        assert isinstance(head, Head)
+        return head
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy of every learned event of a window, against sampled negatives.
+        """The loss of each task that learns, over every learned event of a window.
 
-        One pass reads all the prefixes of a window: query t sees the events before t. A positive
-        weighs as much as all the negatives of its row together.
+        One pass reads all the prefixes of a window: query t sees the events before t.
         """
         assert batch.negatives is not None
         assert batch.learned is not None
+        assert batch.truth is not None
         items = self.items()
-        length = batch.history.shape[1]
         events = functional.embedding(batch.history, items)
+        state = self._states(batch, events)
+        losses = {}
+        for at in self.learned:
+            task, head = self.tasks[at], self.heads[at]
+            assert isinstance(head, Head)
+            said = head(state, events)
+            if task.ranks:
+                rivals = functional.embedding(batch.negatives, items)
+                negative = head.query(state) @ rivals.transpose(1, 2) + head.bias
+                losses[task.name] = contrast(task, said, negative)[batch.learned].mean()
+            else:
+                truth = batch.truth[..., at][batch.learned]
+                losses[task.name] = regress(task, said[batch.learned], truth)
+        return losses
+
+    def _states(self, batch: Batch, events: Tensor) -> Tensor:
+        """(B, L, D) the user's state before each event of a window; events (B, L, D)."""
+        length = events.shape[1]
         profile = self.profile(batch.profile)
         queries = self.query.expand(len(batch), length, -1)
         values = torch.cat([events, profile, queries], dim=1)
-        present = torch.cat(
-            [
-                batch.history > 0,
-                batch.profile > 0,
-                torch.ones_like(batch.history, dtype=torch.bool),
-            ],
-            dim=1,
-        )
+        there = torch.ones_like(batch.history, dtype=torch.bool)
+        present = torch.cat([batch.history > 0, batch.profile > 0, there], dim=1)
         sees = torch.arange(length, device=values.device)
         hidden, _ = self._run(values, present, length, sees)
-        state = self.drop(self.norm(hidden[:, -length:]))
-        positive = self._product(state, events)
-        rivals = functional.embedding(batch.negatives, items)
-        negative = state @ rivals.transpose(1, 2) / math.sqrt(state.shape[-1]) + self.bias
-        each = functional.softplus(-positive) + functional.softplus(negative).mean(-1)
-        return {"bce": each[batch.learned].mean() / 2}
+        states: Tensor = self.drop(self.norm(hidden[:, -length:]))
+        return states
 
 
 def _layout(length: int, profiles: int, sees: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from xrec.data.batches import Batch
+from xrec.data.tasks import KNOWN
+
+BOTH = (KNOWN["click"], KNOWN["rating"])
 
 
 def _window() -> Batch:
@@ -21,6 +24,7 @@ def _window() -> Batch:
         candidate=torch.tensor([6, 9]),
         negatives=torch.tensor([[11, 12], [13, 14]]),
         learned=torch.tensor([[False, True, True], [False, False, True]]),
+        truth=torch.tensor([[[0, 0], [1, 3.5], [1, 4]], [[1, 2], [1, 1], [1, 5]]]),
     )
 
 
@@ -53,20 +57,28 @@ def test_about_changes_the_candidate_alone():
     )
 
 
+def test_of_another_candidate_no_truth_is_known():
+    batch = replace(_window(), label=torch.ones(2, 2))
+    assert batch.about(torch.tensor([1, 2])).label is None
+
+
 def test_pairs_ask_of_the_last_event_and_of_one_in_its_place():
-    pairs = _window().pairs()
+    pairs = _window().pairs(BOTH)
     assert pairs.user.tolist() == [1, 2, 1, 2]
     assert pairs.candidate.tolist() == [6, 9, 11, 13]
     assert pairs.label is not None
-    assert pairs.label.tolist() == [[1], [1], [0], [0]]
+    assert pairs.label[:, 0].tolist() == [1, 1, 0, 0]
+    assert pairs.label[:2, 1].tolist() == [4, 5]
+    assert pairs.label[2:, 1].isnan().all()  # nobody has rated what was drawn
     assert pairs.history.tolist() == [[0, 5], [7, 8]] * 2
     assert pairs.history_time.tolist() == [[0, 50], [70, 80]] * 2
     assert pairs.history_action.tolist() == [[0, 1], [2, 1]] * 2
     assert pairs.profile.tolist() == [[3, 0], [4, 1]] * 2
     assert pairs.negatives is None
     assert pairs.learned is None
+    assert pairs.truth is None
 
 
 def test_only_training_windows_are_made_into_pairs():
     with pytest.raises(AssertionError, match="only training windows have negatives"):
-        _window().pairs().pairs()
+        _window().pairs(BOTH).pairs(BOTH)

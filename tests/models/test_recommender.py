@@ -44,7 +44,7 @@ class Bag(Recommender):
         index = FeatureIndex(group, key, torch.full_like(key, -1), names)
         return Inputs(self.vectors(key), key > 0, index)
 
-    def score(self, inputs: Inputs) -> Tensor:
+    def score(self, inputs: Inputs, task: int = 0) -> Tensor:
         values = torch.where(inputs.present[..., None], inputs.values, 0)
         count = inputs.present[:, :-1].sum(1).clamp(min=1)
         return (values[:, :-1].sum(1) * values[:, -1]).sum(1) / count
@@ -88,7 +88,7 @@ def test_the_fallback_loss_is_cross_entropy_over_the_last_event_and_a_negative()
     window = _window(model)
     assert window.negatives is not None
     terms = model.loss(window)
-    assert list(terms) == ["bce"]
+    assert list(terms) == ["click"]
     each = []
     for row in range(len(window)):
         past = window.history[row, :-1]
@@ -96,7 +96,7 @@ def test_the_fallback_loss_is_cross_entropy_over_the_last_event_and_a_negative()
         good = state @ model.vectors(window.history[row, -1])
         bad = state @ model.vectors(window.negatives[row, 0])
         each += [-functional.logsigmoid(good), -functional.logsigmoid(-bad)]
-    assert float(terms["bce"].detach()) == pytest.approx(
+    assert float(terms["click"].detach()) == pytest.approx(
         float(torch.stack(each).mean().detach()), abs=1e-6
     )
 
@@ -281,15 +281,15 @@ def test_plugins_step_in_in_the_order_of_the_recipe():
     model = _with(Steps("one", notes), Steps("two", notes), Steps("three", notes))
     model.log = lambda *_, **__: None  # type: ignore[method-assign]
     window = _window(model)
-    own = float(model.loss(window)["bce"].detach())
+    own = float(model.loss(window)["click"].detach())
     total = model.training_step(window, 0)
     assert notes == [
         ("one", "batch", "train", 0),
         ("two", "batch", "train", 1),
         ("three", "batch", "train", 2),
-        ("one", "loss", ("bce",), 3),
-        ("two", "loss", ("bce",), 3),
-        ("three", "loss", ("bce",), 3),
+        ("one", "loss", ("click",), 3),
+        ("two", "loss", ("click",), 3),
+        ("three", "loss", ("click",), 3),
     ]
     assert float(total.detach()) == pytest.approx(own + 30)
 
@@ -325,7 +325,7 @@ def test_extra_terms_are_logged_by_name():
     trainer.fit(model, datamodule=model.data_module)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert logged["train_extra"] == pytest.approx(10)
-    assert logged["train_loss"] == pytest.approx(logged["train_bce"] + 10, rel=1e-5)
+    assert logged["train_loss"] == pytest.approx(logged["train_click"] + 10, rel=1e-5)
 
 
 def test_a_plugin_that_returns_nothing_changes_nothing():

@@ -19,6 +19,7 @@ from xrec.models.catalogue import score_each
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.testing import check_model, small_data, small_model
+from xrec.testing.world import SmallEncoder
 from xrec_plugins.models.sequential import Sequential, SequentialRecommender
 
 SHAPES = {
@@ -44,12 +45,15 @@ def _data(history: int = 6, profile: bool = True, attributes: bool = True) -> Da
 def _model(data: Data, seed: int = 0, **options: object) -> SequentialRecommender:
     """An untrained model whose every parameter matters, in evaluation mode."""
     torch.manual_seed(seed)
-    model = Sequential(**{"width": 8, **options}).build(data, torch.randn(len(data.items), 5))  # type: ignore[arg-type]
+    model = Sequential(**{"width": 8, **options}).build(  # type: ignore[arg-type]
+        data, torch.randn(len(data.items), 5), SmallEncoder()
+    )
     assert isinstance(model, SequentialRecommender)
     with torch.no_grad():
         for layer in model.layers:  # distances begin at zero, where they could hide a mistake
             layer.distance.weight.normal_()
-        model.bias.fill_(0.3)
+        model.heads[0].bias.fill_(0.3)
+        model.views.gate.weight.normal_()  # nor do the views' weights
     return model.eval()
 
 
@@ -125,7 +129,7 @@ def test_padding_is_no_candidate():
     batch = _all_queries(model.data_module)
     inputs = model.embed(batch.about(torch.zeros_like(batch.candidate)))
     assert not inputs.present[inputs.features.group == ITEM].any()
-    assert torch.allclose(model.score(inputs), model.bias.expand(len(batch)))
+    assert torch.allclose(model.score(inputs), model.heads[0].bias.expand(len(batch)))
 
 
 # The loss: one pass over a window is the same as a loop over its prefixes
@@ -166,7 +170,7 @@ def test_one_pass_is_a_loop_over_prefixes(shape: str, history: int):
     """Value and every parameter's gradient, with windows that are padded and that overlap."""
     model = _model(_data(history), **SHAPES[shape]).double()
     window = next(iter(model.data_module.train_dataloader()))
-    losses = [model.loss(window)["bce"], _looped_loss(model, window)]
+    losses = [model.loss(window)["click"], _looped_loss(model, window)]
     assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-10)
     parameters = dict(model.named_parameters())
     gradients = [torch.autograd.grad(loss, parameters.values()) for loss in losses]
@@ -178,7 +182,7 @@ def test_the_loss_of_a_model_without_profile_or_attributes():
     model = _model(_data(4, profile=False, attributes=False)).double()
     window = next(iter(model.data_module.train_dataloader()))
     expected = _looped_loss(model, window).item()
-    assert model.loss(window)["bce"].item() == pytest.approx(expected, abs=1e-10)
+    assert model.loss(window)["click"].item() == pytest.approx(expected, abs=1e-10)
 
 
 def _window(history: list[list[int]]) -> Batch:
@@ -195,6 +199,7 @@ def _window(history: list[list[int]]) -> Batch:
         candidate=items[:, -1],
         negatives=torch.tensor([[1, 15]]).expand(len(items), -1),
         learned=items > 0,
+        truth=torch.ones(*items.shape, 1),
     )
 
 
@@ -203,7 +208,7 @@ def _loss_at(model: Recommender, window: Batch, at: int) -> float:
     only = torch.zeros_like(window.history, dtype=torch.bool)
     only[:, at] = True
     with torch.no_grad():
-        return float(model.loss(replace(window, learned=only))["bce"])
+        return float(model.loss(replace(window, learned=only))["click"])
 
 
 CAUSAL = _model(small_data(), layers=3).double()
@@ -243,13 +248,13 @@ def test_the_order_of_events_counts(layers: int):
 
 def test_every_parameter_learns():
     model = _model(_data())
-    losses = [model.loss(batch)["bce"] for batch in model.data_module.train_dataloader()]
+    losses = [model.loss(batch)["click"] for batch in model.data_module.train_dataloader()]
     torch.stack(losses).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
     assert (model.kind.weight.grad.abs().sum(1) > 0).all()  # of events, of profile values
-    for table in (model.identity, model.attribute, model.profile):
+    for table in (model.views.identity, model.views.attribute, model.profile):
         assert (table.weight.grad[0] == 0).all()
         assert (table.weight[0] == 0).all()
 
@@ -258,12 +263,12 @@ def test_training_fits_what_it_is_shown():
     model = _model(_data(), width=16, dropout=0.0).train()
     window = next(iter(model.data_module.train_dataloader()))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    first = model.loss(window)["bce"].item()
+    first = model.loss(window)["click"].item()
     for _ in range(60):
         optimizer.zero_grad()
-        model.loss(window)["bce"].backward()
+        model.loss(window)["click"].backward()
         optimizer.step()
-    assert model.loss(window)["bce"].item() < first / 4
+    assert model.loss(window)["click"].item() < first / 4
 
 
 # Slots: their names, their presence, their gradients
@@ -326,7 +331,7 @@ def test_a_score_is_linear_in_the_candidates_slots():
     views = inputs.features.group == ITEM
     with torch.no_grad():
         none = model.score(inputs.with_present(inputs.present & ~views))
-        assert torch.allclose(none, model.bias.expand(len(inputs)), atol=1e-12)
+        assert torch.allclose(none, model.heads[0].bias.expand(len(inputs)), atol=1e-12)
         total = torch.zeros(len(inputs), dtype=torch.double)
         for slot in views[0].nonzero().flatten().tolist():
             only = torch.zeros_like(views)

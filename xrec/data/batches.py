@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+from xrec.data.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,10 @@ class Batch:
     history_action (B, L) int64: what was done at each event, 0 for padding.
     profile (B, P) int64: the user's attribute values, 0 where unknown.
     candidate (B,) int64: the item to be scored.
-    label (B, T) float, optional: the truth of each of T tasks, for pairs.
+    label (B, T) float, optional: the truth of each of T tasks, NaN where it is not known.
     negatives (B, N) int64, optional: items the user has not had; training windows have them.
     learned (B, L) bool, optional: the events of a training window that are to be predicted.
+    truth (B, L, T) float, optional: the label of each event of a training window, 0 for padding.
     """
 
     user: Tensor
@@ -33,6 +36,7 @@ class Batch:
     label: Tensor | None = None
     negatives: Tensor | None = None
     learned: Tensor | None = None
+    truth: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -50,16 +54,18 @@ class Batch:
         return self._each(lambda tensor: tensor[index])
 
     def about(self, candidate: Tensor) -> Batch:
-        """The same users asked about other items: candidate (B,) int64."""
-        return replace(self, candidate=candidate)
+        """The same users asked about other items, of which no truth is known: candidate (B,)."""
+        return replace(self, candidate=candidate, label=None)
 
-    def pairs(self) -> Batch:
+    def pairs(self, tasks: Sequence[Task]) -> Batch:
         """A training window as 2B labelled pairs: the last event, and an item in its place.
 
-        Every pair has the events before the last as its history; label is 1 for the event that
-        did follow and 0 for the first of the row's negatives.
+        Every pair has the events before the last as its history; the candidate is the event that
+        did follow, with its truths as label, and then the first of the row's negatives, of which
+        only the tasks that rank know a truth: 0.
         """
         assert self.negatives is not None, "only training windows have negatives"
+        assert self.truth is not None, "only training windows have truths"
         earlier = replace(
             self,
             history=self.history[:, :-1],
@@ -67,8 +73,11 @@ class Batch:
             history_action=self.history_action[:, :-1],
             negatives=None,
             learned=None,
+            truth=None,
         )
         twice = earlier.rows(torch.arange(len(self), device=self.user.device).repeat(2))
         candidate = torch.cat([self.history[:, -1], self.negatives[:, 0]])
-        label = torch.cat([torch.ones(len(self)), torch.zeros(len(self))])[:, None]
-        return replace(twice, candidate=candidate, label=label.to(candidate.device))
+        truth = self.truth[:, -1]
+        other = torch.tensor([0.0 if task.ranks else torch.nan for task in tasks]).to(truth)
+        label = torch.cat([truth, other.expand_as(truth)])
+        return replace(twice, candidate=candidate, label=label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -15,6 +15,8 @@ from xrec.data.batches import Batch
 from xrec.data.features import Attributes, Vocabulary
 from xrec.data.split import HELD_OUT, Events
 from xrec.data.tables import Tables
+from xrec.data.tasks import CLICK, Task
+from xrec.data.truths import truths
 from xrec.errors import DataError
 from xrec.recipe import DataOptions, TrainOptions
 
@@ -25,13 +27,19 @@ class Data(LightningDataModule):
     """Clean tables, indexed and split by leave-last-out.
 
     users, items, actions: vocabularies. profile, attributes: what is known of users and items.
-    events: everything that happened, by user and time.
+    events: everything that happened, by user and time. tasks: what is predicted of an event;
+    truth (E, T) float: the truth of each of them.
 
-    Raises DataError where a user has too few events to split.
+    Raises DataError where a user has too few events to split, or where a task has no truth.
     """
 
     def __init__(
-        self, tables: Tables, options: DataOptions, train: TrainOptions, seed: int = 0
+        self,
+        tables: Tables,
+        options: DataOptions,
+        train: TrainOptions,
+        seed: int = 0,
+        tasks: Sequence[Task] = (CLICK,),
     ) -> None:
         super().__init__()
         short = tables.interactions.filter(pl.len().over("user") <= HELD_OUT["train"])["user"]
@@ -41,6 +49,7 @@ class Data(LightningDataModule):
                 "validate and test needs one each: leave data.clean at default"
             )
         self.tables, self.options, self.train, self.seed = tables, options, train, seed
+        self.tasks = tuple(tasks)
         self.users = Vocabulary(sorted(tables.interactions["user"].unique()), "user")
         self.items = Vocabulary(tables.items["item"], "item")
         self.actions = Vocabulary(
@@ -49,6 +58,15 @@ class Data(LightningDataModule):
         self.profile = Attributes.of(tables.users, self.users, "user", ["user"])
         self.attributes = Attributes.of(tables.items, self.items, "item", ["item", "title", "text"])
         self.events = Events.of(tables.interactions, self.users, self.items, self.actions)
+        self.truth = truths(self.tasks, self.events, self.actions)
+
+    def known(self, task: int) -> Tensor:
+        """(M,) the truths of a task, by its place among `tasks`, of the training events."""
+        train = torch.ones(len(self.truth), dtype=torch.bool)
+        for held_out in range(1, HELD_OUT["train"] + 1):
+            train[self.events.start[2:] - held_out] = False
+        truth = self.truth[train, task]
+        return truth[~truth.isnan()]
 
     @property
     def titles(self) -> list[str]:
@@ -63,11 +81,13 @@ class Data(LightningDataModule):
     def queries(self, stage: str, users: Tensor | None = None) -> Batch:
         """One ranking query a user: the history before the held-out event, and that event's item.
 
-        stage is "validate" or "test"; users (B,) int64, all by default.
+        stage is "validate" or "test"; users (B,) int64, all by default. The label is what the tasks
+        know of that event.
         """
         users = torch.arange(1, len(self.users)) if users is None else users
         ends = self.events.start[users + 1] - HELD_OUT[stage] - 1
-        return self._window(users, self.events.start[users], ends, self.events.item[ends])
+        batch = self._window(users, self.events.start[users], ends, self.events.item[ends])
+        return replace(batch, label=self.truth[ends])
 
     def latest(self, users: Tensor, candidate: Tensor) -> Batch:
         """Queries with everything that users (B,) have done as their history, to look ahead."""
@@ -77,15 +97,18 @@ class Data(LightningDataModule):
 
     def _window(self, users: Tensor, starts: Tensor, ends: Tensor, candidate: Tensor) -> Batch:
         """Batch with the last `history` events before `ends`, padded on the left."""
-        length = self.options.history
-        at = ends[:, None] - length + torch.arange(length)
-        real = at >= starts[:, None]
-        at = at.clamp(min=0)
+        at, real = self._places(starts, ends)
         history, time, action = (
             torch.where(real, column[at], 0)
             for column in (self.events.item, self.events.time, self.events.action)
         )
         return Batch(users, history, time, action, self.profile.values[users], candidate)
+
+    def _places(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B, L) of the last `history` events before `ends`, and which are there."""
+        length = self.options.history
+        at = ends[:, None] - length + torch.arange(length)
+        return at.clamp(min=0), at >= starts[:, None]
 
     def seen(self, users: Tensor, stage: str) -> Tensor:
         """(B, N + 1) bool: items that each user has had before the stage's held-out event."""
@@ -118,10 +141,13 @@ class Data(LightningDataModule):
                 fresh.append(stop - done)
                 done, stop = stop, min(stop + step, end)
         index, stops = torch.tensor(users), torch.tensor(ends)
-        batch = self._window(index, self.events.start[index], stops, self.events.item[stops - 1])
+        begins = self.events.start[index]
+        batch = self._window(index, begins, stops, self.events.item[stops - 1])
+        at, real = self._places(begins, stops)
+        truth = torch.where(real[..., None], self.truth[at], 0)
         first_new = length - torch.tensor(fresh)
         learned = torch.arange(length)[None, :] >= first_new[:, None]
-        return replace(batch, learned=learned)
+        return replace(batch, learned=learned, truth=truth)
 
     def train_dataloader(self) -> DataLoader:
         """Training windows in a new order, with new negatives, for the trainer's present epoch."""

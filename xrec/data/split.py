@@ -15,12 +15,14 @@ from xrec.data.features import Vocabulary
 class Events:
     """Every event, sorted by user and time, as tensors; user u has rows start[u] : start[u + 1].
 
-    item, time, action (E,) int64; start (U + 2,) int64, where row 0 of users is padding.
+    item, time, action (E,) int64; value (E,) float, NaN where there is none; start (U + 2,) int64,
+    where row 0 of users is padding.
     """
 
     item: Tensor
     time: Tensor
     action: Tensor
+    value: Tensor
     start: Tensor
 
     @classmethod
@@ -33,11 +35,14 @@ class Events:
             pl.col("item").replace_strict(_codes(items), return_dtype=pl.Int64),
             pl.col("time"),
             pl.col("action").replace_strict(_codes(actions), default=0, return_dtype=pl.Int64),
+            pl.col("value").cast(pl.Float32).fill_null(float("nan")),
         ).sort("user", "time", maintain_order=True)
-        user, item, time, action = (torch.tensor(column.to_numpy().copy()) for column in coded)
+        user, item, time, action, value = (
+            torch.tensor(column.to_numpy().copy()) for column in coded
+        )
         counts = torch.bincount(user, minlength=len(users))
         start = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
-        return cls(item, time, action, start)
+        return cls(item, time, action, value, start)
 
     def span(self, user: int) -> tuple[int, int]:
         """The rows of one user: from, to."""

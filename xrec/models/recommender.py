@@ -12,14 +12,15 @@ import pluggy
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.nn import functional
 
 from xrec import plugins
 from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.errors import XrecError
 from xrec.models.catalogue import score_each
+from xrec.models.encoder import Encoder
 from xrec.models.inputs import Inputs
+from xrec.models.losses import Weighting, contrast, regress
 from xrec.models.quality import Ranked, ranking_metrics
 from xrec.recipe import TrainOptions
 
@@ -28,7 +29,8 @@ class Recommender(LightningModule):
     """A model of interest: `embed` a batch into named feature vectors, `score` the set of them.
 
     An architecture gives `embed` and `score`, and `attend` if it attends. It may give a faster
-    `catalogue` and a `loss` of its own; the ones here work for any.
+    `catalogue` and a `loss` of its own; the ones here work for any. Where there are several tasks,
+    they share all but a head each, and how much each of them weighs in training is learned.
     """
 
     attends: ClassVar[bool] = False
@@ -37,9 +39,14 @@ class Recommender(LightningModule):
         super().__init__()
         self.data_module = data
         self.options: TrainOptions = data.train
+        self.tasks = data.tasks
+        self.learned = range(len(self.tasks))  # the tasks that training is for
+        self.weighting = Weighting(self.tasks) if len(self.tasks) > 1 else None
         self.hook = plugins.new_manager().hook
         self.ranked: Ranked | None = None  # what the last validation or test found
+        self.outputs: dict[str, Tensor] = {}  # (U, 2) likewise: what a task says, and its truth
         self._parts: list[Ranked] = []
+        self._said: list[Tensor] = []
 
     def use(self, manager: pluggy.PluginManager) -> None:
         """Call the lifecycle hooks of the plugins on `manager` from now on."""
@@ -58,8 +65,12 @@ class Recommender(LightningModule):
         """The named feature vectors of each row."""
 
     @abstractmethod
-    def score(self, inputs: Inputs) -> Tensor:
-        """(B,) logits. Slots that are absent change nothing, whatever their values."""
+    def score(self, inputs: Inputs, task: int = 0) -> Tensor:
+        """(B,) what a task says: logits, or values where its loss is "mse".
+
+        The first task is what recommendations are made by. Slots that are absent change nothing,
+        whatever their values.
+        """
 
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer, (B, H, F, F): row f says how slot f looked at the others."""
@@ -74,16 +85,26 @@ class Recommender(LightningModule):
         return score_each(self, batch)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The named terms that training minimises the sum of, for a batch of training windows."""
-        pairs = batch.pairs()
+        """The loss of each task that learns, by its name, for a batch of training windows."""
+        pairs = batch.pairs(self.tasks)
         assert pairs.label is not None
-        logits = self(pairs)
-        return {"bce": functional.binary_cross_entropy_with_logits(logits, pairs.label[:, 0])}
+        inputs, losses = self.embed(pairs), {}
+        for at in self.learned:
+            task = self.tasks[at]
+            said, label = self.score(inputs, at), pairs.label[:, at]
+            if task.ranks:
+                positive, negative = said.chunk(2)
+                losses[task.name] = contrast(task, positive, negative[:, None]).mean()
+            else:
+                losses[task.name] = regress(task, said, label)
+        return losses
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of one batch, with the terms that plugins add."""
         batch = plugins.chain(self.hook.xrec_batch, batch, module=self, stage="train")
         terms: dict[str, Tensor] = self.loss(batch)
+        if self.weighting is not None and len(terms) > 1:
+            terms = self.weighting(terms)
         for extra in self.hook.xrec_loss(module=self, batch=batch, output=terms):
             terms = {**terms, **extra}
         total = reduce(add, terms.values())  # of one term, that term: nothing to compute
@@ -109,6 +130,10 @@ class Recommender(LightningModule):
         self._parts.append(
             Ranked.of(scores, batch, None if seen is None else seen.to(scores.device))
         )
+        if not all(task.ranks for task in self.tasks):
+            inputs = self.embed(batch)
+            said = [self.score(inputs, at) for at in range(len(self.tasks))]
+            self._said.append(torch.stack([torch.stack(said, dim=1), batch.label], dim=-1))
 
     def on_validation_epoch_end(self) -> None:
         """Log the ranking metrics of the validation users."""
@@ -123,6 +148,12 @@ class Recommender(LightningModule):
         self._parts.clear()
         measured = ranking_metrics(self.ranked.rank)
         self.log_dict({f"{stage}_{name}": value.mean() for name, value in measured.items()})
+        said = torch.cat(self._said) if self._said else torch.empty(0, len(self.tasks), 2)
+        self._said.clear()
+        for at, task in enumerate(self.tasks):
+            if not task.ranks:
+                self.outputs[task.name] = said[:, at].cpu()
+                self.log(f"{stage}_{task.name}_loss", regress(task, *said[:, at].unbind(-1)))
 
     def configure_optimizers(self) -> Any:
         """AdamW or SGD over the parameters that learn, or what a plugin makes of it."""
@@ -142,5 +173,8 @@ class Recommender(LightningModule):
 class Architecture(Protocol):
     """The contract of a model plugin; its fields are its options in the recipe's `model:`."""
 
-    def build(self, data: Data, texts: Tensor) -> Recommender:
-        """A fresh model. texts (N + 1, E): the encoder's vector of each item, row 0 padding."""
+    def build(self, data: Data, texts: Tensor, encoder: Encoder) -> Recommender:
+        """A fresh model. texts (N + 1, E): the vector of each item, row 0 padding, by `encoder`.
+
+        Raises XrecError where the model cannot work with that encoder.
+        """

@@ -54,7 +54,7 @@ class Run:
         """The run's clean data."""
         frames = {name: self.store.table(f"data/{name}.parquet") for name in SCHEMAS}
         recipe = self.recipe
-        return Data(Tables(**frames), recipe.data, recipe.train, recipe.seed)
+        return Data(Tables(**frames), recipe.data, recipe.train, recipe.seed, recipe.tasks)
 
     @cached_property
     def texts(self) -> Tensor:
@@ -63,7 +63,9 @@ class Run:
 
     def fresh_model(self) -> Recommender:
         """An untrained model, which calls the lifecycle hooks of the run's plugins."""
-        model: Recommender = self.made["model"][0].build(self.data, self.texts)
+        model: Recommender = self.made["model"][0].build(
+            self.data, self.texts, self.made["encoder"][0]
+        )
         model.use(self.manager)
         return model
 

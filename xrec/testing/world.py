@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import polars as pl
 import torch
 from torch import Tensor
@@ -9,7 +12,7 @@ from torch import Tensor
 from xrec.data.module import Data
 from xrec.data.tables import Tables
 from xrec.models.inputs import Inputs
-from xrec.models.recommender import Recommender
+from xrec.models.recommender import Architecture, Recommender
 from xrec.plugins import factory
 from xrec.recipe import DataOptions, TrainOptions
 
@@ -54,14 +57,30 @@ def small_data(users: int = 12, items: int = 15, history: int = 6, seed: int = 0
     return Data(tables, DataOptions(history=history), train, seed)
 
 
+@dataclass(frozen=True)
+class SmallEncoder:
+    """An encoder whose vectors are drawn from a seed."""
+
+    seed: int = 0
+
+    def digest(self) -> str:
+        """The options are all there is."""
+        return repr(self)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(N, 8) float32."""
+        return torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(self.seed))
+
+
 def small_model(
     users: int = 4, history: int = 6, seed: int = 0, name: str = "sequential", **options: object
 ) -> tuple[Recommender, Inputs]:
     """An untrained model of the small world, and the inputs of its first test users."""
     torch.manual_seed(seed)
     data = small_data(history=history, seed=seed)
-    texts: Tensor = torch.randn(len(data.items), 8)
-    model: Recommender = factory("model", name)(**(options or {"width": 8})).build(data, texts)
+    encoder = SmallEncoder(seed)
+    architecture: Architecture = factory("model", name)(**(options or {"width": 8}))
+    model = architecture.build(data, encoder.encode(data.texts), encoder)
     model.eval()
     with torch.no_grad():
         return model, model.embed(data.queries("test", torch.arange(1, users + 1)))

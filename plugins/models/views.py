@@ -1,0 +1,90 @@
+"""The views of an item, text, identity and attributes, fused into its vector by learned weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xrec.data.module import Data
+
+VIEWS = ("text", "identity", "attributes")
+
+
+class Views(nn.Module):
+    """V slots of one width for each item, which add up to its vector.
+
+    The slots are, of the views that are chosen, the item's text, as the encoder reads it,
+    projected; its identity, a vector of its own; and a vector for each of its K attribute values.
+    Each is multiplied with its weight: the softmax, over the views that the item has, of what a
+    learned gate makes of each, times their number, so that every weight begins as 1.
+    """
+
+    attributes: Tensor
+
+    def __init__(self, chosen: Sequence[str], data: Data, text_width: int, width: int) -> None:
+        super().__init__()
+        self.chosen = chosen
+        self.register_buffer("attributes", data.attributes.values, persistent=False)
+        if "text" in chosen:
+            self.text = nn.Linear(text_width, width, bias=False)
+        if "identity" in chosen:
+            self.identity = nn.Embedding(len(data.items), width, padding_idx=0)
+        if "attributes" in chosen:
+            self.attribute = nn.Embedding(len(data.attributes.names), width, padding_idx=0)
+        for table in ("identity", "attribute"):
+            if hasattr(self, table):
+                nn.init.normal_(getattr(self, table).weight, std=width**-0.5)
+                nn.init.zeros_(getattr(self, table).weight[0])
+        self.gate = nn.Linear(width, 1, bias=False)
+        self.kind = nn.Parameter(torch.zeros(len(chosen)))  # the gate's bias of each view
+        nn.init.zeros_(self.gate.weight)
+        self.names = ("text", "identity", *data.attributes.names[1:])
+
+    @property
+    def slots(self) -> int:
+        """V, the number of slots."""
+        wide = self.attributes.shape[1] if "attributes" in self.chosen else 0
+        return sum(view != "attributes" for view in self.chosen) + wide
+
+    def forward(self, texts: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted vectors (…, V, D) and presence (…, V) of items (…); texts (N + 1, E)."""
+        vectors, present = self._plain(texts, items)
+        count = present.sum(-1, keepdim=True)
+        return vectors * (self._shares(vectors, present) * count)[..., None], present
+
+    def shares(self, texts: Tensor, items: Tensor) -> Tensor:
+        """(…, V) the share of each view in items (…), as the weights have it; they sum to 1."""
+        return self._shares(*self._plain(texts, items))
+
+    def keys(self, items: Tensor) -> Tensor:
+        """(…, V) int64 indices into `names` of the slots of items (…)."""
+        fixed = [VIEWS.index(view) for view in self.chosen if view != "attributes"]
+        keys = torch.tensor(fixed, device=items.device).expand(*items.shape, -1)
+        if "attributes" not in self.chosen:
+            return keys
+        values = self.attributes[items]
+        return torch.cat([keys, torch.where(values > 0, values + 1, 0)], dim=-1)
+
+    def _plain(self, texts: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        vectors, present = [], []
+        real = (items > 0)[..., None]
+        for view in self.chosen:
+            if view == "attributes":
+                values = self.attributes[items]
+                vectors.append(self.attribute(values))
+                present.append(values > 0)
+            else:
+                one = self.text(texts[items]) if view == "text" else self.identity(items)
+                vectors.append(one[..., None, :])
+                present.append(real)
+        return torch.cat(vectors, dim=-2), torch.cat(present, dim=-1)
+
+    def _shares(self, vectors: Tensor, present: Tensor) -> Tensor:
+        wide = vectors.shape[-2] - len(self.chosen) + 1  # slots of the attributes
+        each = [wide if view == "attributes" else 1 for view in self.chosen]
+        bias = self.kind.repeat_interleave(torch.tensor(each, device=vectors.device))
+        pull = self.gate(vectors)[..., 0] + bias
+        shares = pull.masked_fill(~present, -torch.inf).softmax(-1)
+        return torch.where(present, shares, 0)  # of an item without views, NaN
