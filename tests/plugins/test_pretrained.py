@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from xrec.errors import XrecError
+from xrec.models import language
 from xrec.models.encoder import encode_once
 from xrec_plugins.encoders import pretrained
 from xrec_plugins.encoders.pretrained import PACKAGED, Pretrained
@@ -91,7 +93,7 @@ def test_vectors_do_not_depend_on_what_is_tokenized_at_once(
     minilm: Pretrained, monkeypatch: pytest.MonkeyPatch
 ):
     vectors = minilm.encode(TEXTS)
-    monkeypatch.setattr(pretrained, "TOKENIZED_AT_ONCE", 4)
+    monkeypatch.setattr(language, "TOKENIZED_AT_ONCE", 4)
     assert torch.allclose(minilm.encode(TEXTS), vectors, atol=1e-5)
 
 
@@ -155,13 +157,20 @@ def test_the_packages_own_code_is_never_imported():
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What looks like a model's folder but whose weights are a few letters."""
+    """What looks like a model's folder but whose weights are the vectors of three words."""
     path = tmp_path / "model"
     path.mkdir()
-    for name in ("config.json", "tokenizer.json"):
-        (path / name).write_text(json.dumps({"name": name}))
-    (path / "model.safetensors").write_bytes(b"weights")
+    (path / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 3}))
+    (path / "tokenizer.json").write_text("{}")
+    save_file({"words": torch.zeros(3, 2)}, path / "model.safetensors")
     return path
+
+
+def _change(path: Path) -> None:
+    if path.suffix == ".safetensors":
+        save_file({"words": torch.ones(3, 2)}, path)
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"more": 1}))
 
 
 def _digest(folder: Path, **options: object) -> str:
@@ -172,7 +181,7 @@ def _digest(folder: Path, **options: object) -> str:
 def test_the_digest_follows_the_files(folder: Path, name: str):
     before = _digest(folder)
     assert _digest(folder) == before
-    (folder / name).write_text("changed")
+    _change(folder / name)
     assert _digest(folder) != before
 
 
@@ -205,7 +214,7 @@ class Distribution:
 
 def test_weights_that_are_not_the_published_ones(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pretrained, "distribution", lambda _: Distribution(folder.parent))
-    good = hashlib.sha256(b"weights").hexdigest()
+    good = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     monkeypatch.setitem(PACKAGED, "their/model", ("their-model", "model", good))
     assert Pretrained(source="their/model").folder == folder
     (folder / "model.safetensors").write_bytes(b"weightz")
@@ -275,7 +284,17 @@ def test_what_the_hub_gives_is_read_from_its_folder(folder: Path, monkeypatch: p
     assert not any("bin" in pattern or "py" in pattern for pattern in patterns)
 
 
-@pytest.mark.parametrize("options", [{"tune": "all"}, {"max_tokens": 0}, {"batch_tokens": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tune": "all"},
+        {"pooling": "max"},
+        {"rank": 0},
+        {"alpha": 0},
+        {"max_tokens": 0},
+        {"batch_tokens": 0},
+    ],
+)
 def test_options_that_make_no_encoder_are_refused(options: dict):
     with pytest.raises(ValueError):
         Pretrained(**options)
