@@ -25,11 +25,12 @@ from xrec.data.batches import Batch
 from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
 from xrec.errors import nearest
-from xrec.models.encoder import Encoder
+from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Head
 from xrec.models.inputs import Inputs
 from xrec.models.losses import contrast, regress
 from xrec.models.recommender import Recommender
+from xrec_plugins.models.reading import Reading
 from xrec_plugins.models.views import VIEWS, Views
 
 
@@ -39,6 +40,7 @@ class Sequential:
 
     width: of the vectors. layers, heads, dropout: of the transformer.
     views: what is known of an item: text, identity, attributes, or some of them.
+    reads: the texts that a training step reads anew, where the encoder learns.
     """
 
     width: int = 64
@@ -46,12 +48,14 @@ class Sequential:
     heads: int = 2
     dropout: float = 0.2
     views: list[str] = field(default_factory=lambda: list(VIEWS))
+    reads: int = 64
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        if self.layers < 1:
-            raise ValueError(f"layers is {self.layers}, it must be at least 1")
+        for name in ("layers", "reads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must be from 0 to below 1")
         for view in self.views:
@@ -62,7 +66,10 @@ class Sequential:
 
     def build(self, data: Data, texts: Tensor, encoder: Encoder) -> Recommender:
         """A fresh model for the catalogue and users of `data`."""
-        return SequentialRecommender(self, data, texts)
+        reading = None
+        if isinstance(encoder, Reader) and encoder.tune != "frozen" and "text" in self.views:
+            reading = Reading(encoder, data.texts, self.reads)
+        return SequentialRecommender(self, data, texts, reading)
 
 
 class SequentialRecommender(Recommender):
@@ -74,10 +81,14 @@ class SequentialRecommender(Recommender):
     attends: ClassVar[bool] = True
     texts: Tensor
 
-    def __init__(self, options: Sequential, data: Data, texts: Tensor) -> None:
+    def __init__(
+        self, options: Sequential, data: Data, texts: Tensor, reading: Reading | None = None
+    ) -> None:
         super().__init__(data)
         width = options.width
-        self.register_buffer("texts", texts, persistent=False)
+        self.reading = reading
+        # Vectors that an encoder which learns made are kept with the weights that made them.
+        self.register_buffer("texts", texts.clone(), persistent=reading is not None)
         chosen = [view for view in VIEWS if view in options.views]
         self.views = Views(chosen, data, texts.shape[1], width)
         self.profile = nn.Embedding(len(data.profile.names), width, padding_idx=0)
@@ -101,15 +112,21 @@ class SequentialRecommender(Recommender):
         nn.init.normal_(self.profile.weight, std=width**-0.5)
         nn.init.zeros_(self.profile.weight[0])
 
-    def items(self) -> Tensor:
-        """(N + 1, D) vectors of the whole catalogue."""
+    def items(self, texts: Tensor | None = None) -> Tensor:
+        """(N + 1, D) vectors of the whole catalogue, by other texts (N + 1, E) if given."""
         everything = torch.arange(len(self.texts), device=self.texts.device)
-        vectors, present = self.views(self.texts, everything)
+        vectors, present = self.views(self.texts if texts is None else texts, everything)
         return (vectors * present[..., None]).sum(-2)
 
-    def shares(self, items: Tensor) -> Tensor:
-        """(…, V) how much each view of items (…) weighs; `views.keys` tells which is which."""
-        return self.views.shares(self.texts, items)
+    def on_validation_start(self) -> None:
+        """Read the catalogue again if the encoder learns, so that what is measured is present."""
+        if self.reading is not None:
+            self.texts.copy_(self.reading.everything())
+
+    def view_shares(self) -> dict[str, Tensor]:
+        """(N + 1,) the share of each view in the weights of each item's slots."""
+        everything = torch.arange(len(self.texts), device=self.texts.device)
+        return self.views.shares(self.texts, everything)
 
     def embed(self, batch: Batch) -> Inputs:
         """F = L + P + 1 + V slots; padding and unknown attributes are absent."""
@@ -205,7 +222,8 @@ class SequentialRecommender(Recommender):
         assert batch.negatives is not None
         assert batch.learned is not None
         assert batch.truth is not None
-        items = self.items()
+        reading = self.reading
+        items = self.items(None if reading is None else reading.anew(self.texts, batch.history))
         events = functional.embedding(batch.history, items)
         state = self._states(batch, events)
         losses = {}

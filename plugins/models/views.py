@@ -43,10 +43,14 @@ class Views(nn.Module):
         self.names = ("text", "identity", *data.attributes.names[1:])
 
     @property
+    def _wide(self) -> list[int]:
+        """The number of slots of each view."""
+        return [self.attributes.shape[1] if v == "attributes" else 1 for v in self.chosen]
+
+    @property
     def slots(self) -> int:
         """V, the number of slots."""
-        wide = self.attributes.shape[1] if "attributes" in self.chosen else 0
-        return sum(view != "attributes" for view in self.chosen) + wide
+        return sum(self._wide)
 
     def forward(self, texts: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted vectors (…, V, D) and presence (…, V) of items (…); texts (N + 1, E)."""
@@ -54,9 +58,10 @@ class Views(nn.Module):
         count = present.sum(-1, keepdim=True)
         return vectors * (self._shares(vectors, present) * count)[..., None], present
 
-    def shares(self, texts: Tensor, items: Tensor) -> Tensor:
-        """(…, V) the share of each view in items (…), as the weights have it; they sum to 1."""
-        return self._shares(*self._plain(texts, items))
+    def shares(self, texts: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """(…,) the share of each view, all its slots together, in items (…); they sum to 1."""
+        each = self._shares(*self._plain(texts, items)).split(self._wide, dim=-1)
+        return dict(zip(self.chosen, (share.sum(-1) for share in each), strict=True))
 
     def keys(self, items: Tensor) -> Tensor:
         """(…, V) int64 indices into `names` of the slots of items (…)."""
@@ -82,9 +87,7 @@ class Views(nn.Module):
         return torch.cat(vectors, dim=-2), torch.cat(present, dim=-1)
 
     def _shares(self, vectors: Tensor, present: Tensor) -> Tensor:
-        wide = vectors.shape[-2] - len(self.chosen) + 1  # slots of the attributes
-        each = [wide if view == "attributes" else 1 for view in self.chosen]
-        bias = self.kind.repeat_interleave(torch.tensor(each, device=vectors.device))
+        bias = self.kind.repeat_interleave(torch.tensor(self._wide, device=vectors.device))
         pull = self.gate(vectors)[..., 0] + bias
         shares = pull.masked_fill(~present, -torch.inf).softmax(-1)
         return torch.where(present, shares, 0)  # of an item without views, NaN

@@ -46,8 +46,10 @@ class Quality:
             caption="Ranking of the held-out items",
         )
         terms = Terms([(name, _meaning(name)) for name in head[1:] if _meaning(name)])
+        tasks = [block for each in found["tasks"].items() for block in _task(*each)]
         return Chapter(
-            "How well it recommends", [told, table, terms, *_classes(found["classification"])]
+            "How well it recommends",
+            [told, table, terms, *_classes(found["classification"]), *tasks],
         )
 
 
@@ -56,19 +58,41 @@ def _meaning(measure: str) -> str:
     return MEANINGS.get(name, "").format(k=cutoff)
 
 
+def _task(name: str, report: dict[str, Any]) -> list[Block]:
+    """What is told of a task that does not rank."""
+    if not report["events"]:
+        return [Text(f"Of the task {plain(name)} no held-out event tells the truth.")]
+    events = f"{report['events']:,} held-out events"
+    if "auc" in report:
+        told = (
+            f"The task {plain(name)}, on {events}: AUC {report['auc']:.3f} (0.5 is chance, 1 "
+            f"perfect); at probability 0.5 the accuracy is {report['accuracy']:.3f}."
+        )
+        return [Text(told), _class_table(report, plain(name), "events")]
+    rows = [
+        ("the model", f"{report['rmse']:.3f}", f"{report['mae']:.3f}"),
+        ("always the mean", f"{report['rmse_of_mean']:.3f}", f"{report['mae_of_mean']:.3f}"),
+    ]
+    head = ("who says it", "root mean squared error", "mean absolute error")
+    return [Table(head, rows, f"On {events}; lower is better.", caption=f"Task: {plain(name)}")]
+
+
 def _classes(report: dict[str, Any]) -> list[Block]:
     told = Text(
         "Told apart from one item each that the user never had, the held-out items are found with "
         f"AUC {report['auc']:.3f} (0.5 is chance, 1 perfect); at probability 0.5 the accuracy is "
         f"{report['accuracy']:.3f}."
     )
+    return [told, _class_table(report, "Held-out items against others", "items")]
+
+
+def _class_table(report: dict[str, Any], caption: str, counted: str) -> Table:
     columns = ("precision", "recall", "f1")
     rows = [
         (name, *(f"{report[name][c]:.3f}" for c in columns), f"{report[name]['support']:,}")
         for name in ("positive", "negative")
     ]
-    table = Table(("class", *columns, "items"), rows, caption="Held-out items against others")
-    return [told, table]
+    return Table(("class", *columns, counted), rows, caption=caption)
 
 
 @hookimpl

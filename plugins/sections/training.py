@@ -8,7 +8,7 @@ from typing import Any
 from xrec import hookimpl
 from xrec.report.drawing import course
 from xrec.report.section import Block, Chapter, Picture, Table, Text
-from xrec.report.words import plain
+from xrec.report.words import listed, percent, plain
 from xrec.runs.run import Run
 from xrec.runs.training import FALLING
 
@@ -32,12 +32,14 @@ class Training:
 
 def _told(run: Run, rows: dict[str, int], training: dict[str, Any]) -> str:
     recipe = run.recipe
+    weighs = [f"{plain(name)} {percent(share)}" for name, share in training["views"].items()]
+    views = f" Of an item's views, weighed in it on average: {listed(weighs)}." if weighs else ""
     return (
         f"A {plain(recipe.model.name)} model ({training['learning']:,} learned parameters), whose "
         f"item texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
         f"{plain(recipe.dataset.name)} data: {rows['interactions']:,} events of "
         f"{rows['active users']:,} users and {rows['items']:,} items. Of each user the last "
-        "event is the test and the one before it validates."
+        f"event is the test and the one before it validates.{views}"
     )
 
 

@@ -53,9 +53,9 @@ def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
     score, attend = model.score, model.attend
     shadowed: dict[str, Any] = {name: own[name] for name in ("score", "attend") if name in own}
 
-    def counted_score(inputs: Inputs) -> Tensor:
+    def counted_score(inputs: Inputs, *task: int) -> Tensor:
         cost.forward += len(inputs)
-        logits = score(inputs)
+        logits = score(inputs, *task)
         if logits.requires_grad:
             logits.register_hook(lambda gradient: _count_rows(gradient, cost))
         return logits

@@ -13,6 +13,15 @@ from xrec.models.recommender import Recommender
 Target = Callable[[Recommender, Inputs], Tensor]
 
 
+def task(place: int) -> Target:
+    """What the model says of one task of several, by its place among the recipe's `tasks:`."""
+
+    def said(model: Recommender, inputs: Inputs) -> Tensor:
+        return model.score(inputs, place)
+
+    return said
+
+
 def logit(model: Recommender, inputs: Inputs) -> Tensor:
     """(B,) the score itself."""
     return model.score(inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from xrec.files import written
+
+if TYPE_CHECKING:
+    from xrec.models.language import LanguageModel
 
 
 class Encoder(Protocol):
@@ -26,6 +29,25 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(N, E) float32, a vector for each text."""
+
+
+@runtime_checkable
+class Reader(Encoder, Protocol):
+    """An encoder that also gives its language model, to models that learn to read or read tokens.
+
+    tune: "frozen", or what of it learns. max_tokens: of a text, special tokens included.
+    """
+
+    @property
+    def tune(self) -> str:
+        """What of the language model learns."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut off there."""
+
+    def language(self) -> LanguageModel:
+        """The language model, fresh from its files."""
 
 
 def encode_once(encoder: Encoder, texts: Sequence[str], folder: Path | None = None) -> Tensor:

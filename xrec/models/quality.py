@@ -14,8 +14,10 @@ from torchmetrics.functional.classification import (
     binary_precision,
     binary_recall,
 )
+from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error
 
 from xrec.data.batches import Batch
+from xrec.data.tasks import Task
 
 CUTOFF = 10
 
@@ -105,3 +107,25 @@ def classification_report(logits: Tensor, label: Tensor) -> dict[str, Any]:
             "support": int(truth.sum()),
         }
     return report
+
+
+def task_report(task: Task, outputs: Tensor, known: Tensor) -> dict[str, Any]:
+    """How well a task that does not rank is done; outputs (U, 2): what it says, and the truth.
+
+    Values have their root mean squared and mean absolute error, beside those of always saying the
+    mean of the training events, known (M,); logits have a `classification_report`. Rows without a
+    truth are left out.
+    """
+    said, truth = outputs[~outputs[:, 1].isnan()].unbind(-1)
+    if not len(truth):
+        return {"events": 0}
+    if task.loss != "mse":
+        return {"events": len(truth), **classification_report(said, truth.long())}
+    guess = known.mean().expand_as(truth)
+    return {
+        "events": len(truth),
+        "rmse": float(mean_squared_error(said, truth, squared=False)),
+        "mae": float(mean_absolute_error(said, truth)),
+        "rmse_of_mean": float(mean_squared_error(guess, truth, squared=False)),
+        "mae_of_mean": float(mean_absolute_error(guess, truth)),
+    }

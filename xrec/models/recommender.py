@@ -76,6 +76,10 @@ class Recommender(LightningModule):
         """Attention of each layer, (B, H, F, F): row f says how slot f looked at the others."""
         raise XrecError(f"the model {type(self).__name__} has no attention to show")
 
+    def view_shares(self) -> dict[str, Tensor]:
+        """(N + 1,) how much each view of an item weighs in it, by name; none if it has no views."""
+        return {}
+
     def forward(self, batch: Batch) -> Tensor:
         """(B,) logits of interest; the probability is their sigmoid."""
         return self.score(self.embed(batch))

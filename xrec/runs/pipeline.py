@@ -18,6 +18,7 @@ from xrec import __version__
 from xrec.files import digest
 from xrec.recipe import Recipe
 from xrec.runs import stages as works
+from xrec.runs.adapting import trunk
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
 
@@ -42,6 +43,7 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     work = Run(recipe, Path(out) / recipe.name / recipe.digest()[:10], tell)
     # What cannot be had, data or weights, is found out before anything is written.
     work.made["dataset"][0].sources()
+    trunk(recipe)
     planned = list(stages(work))
     with work.store.alone():
         work.store.begin(recipe.resolved)
@@ -59,8 +61,9 @@ def stages(run: Run) -> Iterator[Stage]:
 
     yield Stage("data", works.load, said("data", "hooks", "privacy"), (), _sources)
     yield Stage("encode", works.encode, (run.made["encoder"][0].digest(),), ("data",))
-    fitting = said("model", "train", "hooks", "privacy", "compress", "track", "seed")
-    yield Stage("train", works.train, fitting, ("data", "encode"))
+    built = said("encoder", "model", "tasks", "adapt")
+    fitting = (*built, *said("train", "hooks", "privacy", "compress", "track", "seed"))
+    yield Stage("train", works.train, fitting, ("data", "encode"), lambda run: trunk(run.recipe))
     fitted = ("data", "encode", "train")
     yield Stage("quality", works.measure_quality, (), fitted)
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)

@@ -23,6 +23,7 @@ from xrec.models.recommender import Recommender
 from xrec.recipe import Choice, Recipe
 from xrec.runs.store import RECIPE, Store
 
+WEIGHTS = "weights.safetensors"
 Tell = Callable[[str], None]
 
 
@@ -74,10 +75,10 @@ class Run:
         """The trained model, in evaluation mode."""
         model = self.fresh_model()
         try:
-            model.load_state_dict(self.store.tensors("weights.safetensors"))
+            model.load_state_dict(self.store.tensors(WEIGHTS))
         except RuntimeError as error:
             raise RunError(
-                f"run {self.folder}: weights.safetensors does not fit the model its recipe builds "
+                f"run {self.folder}: {WEIGHTS} does not fit the model its recipe builds "
                 f"({str(error).splitlines()[0]})"
             ) from error
         return model.eval()

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from xrec import __version__, plugins
 from xrec.data.clean import Finding, clean
@@ -27,10 +28,13 @@ from xrec.models.quality import (
     classification_report,
     coverage,
     ranking_metrics,
+    task_report,
 )
+from xrec.models.recommender import Recommender
 from xrec.report.page import page
 from xrec.runs import explanations
-from xrec.runs.run import Run
+from xrec.runs.adapting import adapt
+from xrec.runs.run import WEIGHTS, Run
 from xrec.runs.training import fit, new_trainer
 
 LIBRARIES = ("torch", "lightning", "transformers", "captum", "shap", "torchmetrics", "polars")
@@ -71,15 +75,30 @@ def encode(run: Run) -> None:
 def train(run: Run) -> None:
     """Fit the model; keep its best weights and the figures of each epoch."""
     model = run.fresh_model()
+    if run.recipe.adapt is not None:
+        adapt(run, model)
     loggers = [tracker.logger(run.folder, "train") for tracker in run.made["track"]]
     history = fit(model, run.data, loggers, run.folder, run.tell)
     model = plugins.chain(run.manager.hook.xrec_fitted, model, data=run.data)
-    run.store.write_tensors("weights.safetensors", model.state_dict())
+    run.store.write_tensors(WEIGHTS, model.state_dict())
     sizes = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "learning": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    run.store.write_json("training.json", {**sizes, "epochs": history, "versions": versions()})
+    shares = {name: float(share[1:].mean()) for name, share in _write_shares(run, model).items()}
+    told = {**sizes, "epochs": history, "views": shares, "versions": versions()}
+    run.store.write_json("training.json", told)
+
+
+def _write_shares(run: Run, model: Recommender) -> dict[str, Tensor]:
+    """Write how much each view weighs in each item, where the model has views."""
+    with torch.no_grad():
+        shares = model.eval().view_shares()
+    if shares:
+        columns = {name: share[1:].cpu().numpy() for name, share in shares.items()}
+        table = run.data.tables.items.select("item", "title").with_columns(**columns)
+        run.store.write_table("views.parquet", table)
+    return shares
 
 
 def versions() -> dict[str, str]:
@@ -111,7 +130,17 @@ def measure_quality(run: Run) -> None:
         users = [run.data.users.ids[user] for user in ranked.user.tolist()]
         rows.append(pl.DataFrame({"model": name, "user": users, "rank": ranked.rank.numpy()}))
     run.store.write_table("ranks.parquet", pl.concat(rows))
-    told = {"ranking": table, "classification": classify(run), "users": len(run.data.users) - 1}
+    tasks = {
+        task.name: task_report(task, run.model.outputs[task.name], run.data.known(at))
+        for at, task in enumerate(run.data.tasks)
+        if not task.ranks
+    }
+    told = {
+        "ranking": table,
+        "classification": classify(run),
+        "tasks": tasks,
+        "users": len(run.data.users) - 1,
+    }
     run.store.write_json("quality.json", told)
 
 
