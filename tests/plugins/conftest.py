@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from xrec import Recipe, run
@@ -32,3 +35,20 @@ def unmeasured_run(tiny_run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     recipe = Path(tiny_run.folder.parents[2] / "tiny.yaml")
     changes = ["explain=[random]", "fidelity=[]", "train.epochs=1"]
     return run(Recipe.load(recipe, changes), tmp_path_factory.mktemp("unmeasured"))
+
+
+@pytest.fixture(scope="session")
+def causeless_run(tiny_run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny run, as if none of its recommendations had a planted cause."""
+    folder = tmp_path_factory.mktemp("causeless") / "run"
+    shutil.copytree(tiny_run.folder, folder)
+    for path in folder.glob("fidelity/*.json"):
+        found = json.loads(path.read_text())
+        for name in (name for name in found["measures"] if name.startswith("planted")):
+            found["measures"][name] = {"mean": None, "low": None, "high": None, "users": 0}
+        path.write_text(json.dumps({**found, "plant_taken_up": None}))
+    for path in folder.glob("fidelity/*.parquet"):
+        none = pl.lit(float("nan"))
+        rows = pl.read_parquet(path).with_columns(pl.col("^planted.*$") * none)
+        rows.write_parquet(path)
+    return Run.open(folder)

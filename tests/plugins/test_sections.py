@@ -140,10 +140,10 @@ def test_fidelity_draws_scores_against_time(planted_run) -> None:
         assert f">{label.replace('_', ' ')}</text>" in pictures[1].svg
 
 
-def test_fidelity_of_measures_that_apply_to_no_recommendation(tiny_run) -> None:
-    found = artefact(tiny_run, "fidelity/random.json")
+def test_fidelity_of_measures_that_apply_to_no_recommendation(causeless_run) -> None:
+    found = artefact(causeless_run, "fidelity/random.json")
     assert found["measures"]["planted_precision"]["mean"] is None  # else this test tests nothing
-    chapter = rendered("fidelity", tiny_run)
+    chapter = rendered("fidelity", causeless_run)
     assert "planted causes, but these recommendations have none of them" in words(chapter)
     (table,) = blocks(chapter, Table)
     at = [head.replace("\N{NO-BREAK SPACE}", " ") for head in table.head].index(
@@ -152,7 +152,7 @@ def test_fidelity_of_measures_that_apply_to_no_recommendation(tiny_run) -> None:
     assert {row[at] for row in table.rows} == {"–"}
     assert at not in {column for _, column in table.best}
     assert [each.caption for each in blocks(chapter, Picture)] == ["Deletion: lower is better"]
-    (summed,) = blocks(rendered("summary", tiny_run), Table)
+    (summed,) = blocks(rendered("summary", causeless_run), Table)
     assert [row[0] for row in summed.rows] == ["deletion\nlower is better"]
 
 
