@@ -42,7 +42,7 @@ class PlantedTruth:
         """(B,) each; nothing where the data have no planted truth."""
         if case.truth is None:
             return {}
-        told = torch.where(case.truth.isnan(), torch.nan, case.explanation.values)
+        told = torch.where(case.truth.isnan(), torch.nan, case.explanation.summed().values)
         return {
             "planted_precision": self._precision(told, case.truth),
             "planted_rank": _rank_correlation(told, case.truth),

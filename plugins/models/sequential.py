@@ -26,7 +26,7 @@ from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
 from xrec.errors import nearest
 from xrec.models.encoder import Encoder, Reader
-from xrec.models.heads import Head
+from xrec.models.heads import Product
 from xrec.models.inputs import Inputs
 from xrec.models.losses import contrast, regress
 from xrec.models.recommender import Recommender
@@ -100,7 +100,7 @@ class SequentialRecommender(Recommender):
         )
         self.norm = nn.LayerNorm(width)
         self.heads = nn.ModuleList(
-            Head(width, task, data.known(at)) for at, task in enumerate(data.tasks)
+            Product(width, task, data.known(at)) for at, task in enumerate(data.tasks)
         )
         self.drop = nn.Dropout(options.dropout)
         self.names: Mapping[int, tuple[str, ...]] = {
@@ -209,9 +209,9 @@ class SequentialRecommender(Recommender):
         return head.query(state) @ self.items().T + head.bias
 
     @property
-    def _first(self) -> Head:
+    def _first(self) -> Product:
         head = self.heads[0]
-        assert isinstance(head, Head)
+        assert isinstance(head, Product)
         return head
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -229,7 +229,7 @@ class SequentialRecommender(Recommender):
         losses = {}
         for at in self.learned:
             task, head = self.tasks[at], self.heads[at]
-            assert isinstance(head, Head)
+            assert isinstance(head, Product)
             said = head(state, events)
             if task.ranks:
                 rivals = functional.embedding(batch.negatives, items)

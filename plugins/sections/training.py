@@ -23,7 +23,7 @@ class Training:
         return Chapter(
             "What was trained",
             [
-                Text(_told(run, data["rows"], training)),
+                *map(Text, [_told(run, data["rows"], training), *training["notes"]]),
                 *_courses(training, run.recipe.train.monitor),
                 *_cleaning(data["found"]),
             ],

@@ -57,6 +57,30 @@ class Batch:
         """The same users asked about other items, of which no truth is known: candidate (B,)."""
         return replace(self, candidate=candidate, label=None)
 
+    def ending(self, at: Tensor) -> Batch:
+        """Training windows that end with their event at (B,): what came before moves right."""
+        length = self.history.shape[1]
+        back = length - 1 - at
+        place = torch.arange(length, device=at.device) - back[:, None]
+
+        def moved(column: Tensor | None) -> Tensor | None:
+            if column is None:
+                return None
+            index = place.clamp(min=0).view(*place.shape, *[1] * (column.dim() - 2))
+            found = column.gather(1, index.expand(*place.shape, *column.shape[2:]))
+            return torch.where((place >= 0).view(index.shape), found, 0)
+
+        names = ("history", "history_time", "history_action", "learned", "truth")
+        columns = {name: moved(getattr(self, name)) for name in names}
+        assert columns["history"] is not None
+        return replace(self, **columns, candidate=columns["history"][:, -1])
+
+    def earlier(self) -> Batch:
+        """Training windows without their last event, as what was known before it."""
+        names = ("history", "history_time", "history_action", "learned", "truth")
+        given = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: v[:, :-1] for k, v in given.items() if v is not None})
+
     def pairs(self, tasks: Sequence[Task]) -> Batch:
         """A training window as 2B labelled pairs: the last event, and an item in its place.
 
@@ -66,15 +90,7 @@ class Batch:
         """
         assert self.negatives is not None, "only training windows have negatives"
         assert self.truth is not None, "only training windows have truths"
-        earlier = replace(
-            self,
-            history=self.history[:, :-1],
-            history_time=self.history_time[:, :-1],
-            history_action=self.history_action[:, :-1],
-            negatives=None,
-            learned=None,
-            truth=None,
-        )
+        earlier = replace(self.earlier(), negatives=None, learned=None, truth=None)
         twice = earlier.rows(torch.arange(len(self), device=self.user.device).repeat(2))
         candidate = torch.cat([self.history[:, -1], self.negatives[:, 0]])
         truth = self.truth[:, -1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -76,14 +76,17 @@ class FeatureIndex:
 
     group (B, F) int64: index into GROUPS.
     key (B, F) int64: which member of its group, an index into names[group].
-    parent (B, F) int64: the slot that it is part of (a word's event), -1 if none.
+    parent (B, F) int64: the slot that it is part of (a word's event), -1 if none. A slot that has
+        parts is never present itself.
     names: for each group, the names of its members.
+    place (B, F) int64, optional: where each slot stands, for models that read them in an order.
     """
 
     group: Tensor
     key: Tensor
     parent: Tensor
     names: Mapping[int, Sequence[str]]
+    place: Tensor | None = None
 
     @property
     def fixed(self) -> Tensor:
@@ -92,12 +95,26 @@ class FeatureIndex:
 
     def rows(self, index: Tensor | slice) -> FeatureIndex:
         """Some of the rows, in the order of `index`."""
-        return FeatureIndex(self.group[index], self.key[index], self.parent[index], self.names)
+        return self._each(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> FeatureIndex:
         """The same index on another device."""
-        group, key, parent = (t.to(device) for t in (self.group, self.key, self.parent))
-        return FeatureIndex(group, key, parent, self.names)
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> FeatureIndex:
+        group, key, parent = (change(t) for t in (self.group, self.key, self.parent))
+        place = None if self.place is None else change(self.place)
+        return FeatureIndex(group, key, parent, self.names, place)
+
+    @property
+    def whole(self) -> Tensor:
+        """(B, F) int64: the slot that each is part of, or itself."""
+        itself = torch.arange(self.parent.shape[1], device=self.parent.device)
+        return torch.where(self.parent < 0, itself, self.parent)
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """(B, F): values (B, F) with those of parts added to the slots that they are part of."""
+        return torch.zeros_like(values).scatter_add(1, self.whole, values)
 
     def name(self, row: int, slot: int) -> str:
         """What a person calls the feature in a slot."""

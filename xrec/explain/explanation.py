@@ -66,6 +66,18 @@ class Explanation:
             if bool(((self.features.group == at) & self.present).any())
         }
 
+    def summed(self) -> Explanation:
+        """The same explanation with parts added up to what they are part of: words to events."""
+        present = self.features.gathered(self.present.long()) > 0
+        return replace(self, values=self.features.gathered(self.values), present=present)
+
+    def parts(self, row: int, slot: int) -> list[int]:
+        """The slots of a row that are part of a slot and were attributed, largest first by size."""
+        mine = (self.features.parent[row] == slot) & self.present[row]
+        return sorted(
+            mine.nonzero()[:, 0].tolist(), key=lambda at: -abs(float(self.values[row, at]))
+        )
+
     def top(self, k: int) -> Tensor:
         """(B, k) int64: the slots of the largest contributions by size, largest first.
 

@@ -36,14 +36,18 @@ class Planted(Protocol):
 def laid_out(truth: Truth, inputs: Inputs) -> Tensor:
     """(B, F) the truth of each slot; NaN for slots of which the plant tells nothing.
 
+    Where events have parts, their words, the truth is that of the events: the plant does not tell
+    which word must matter.
     The candidate's own slots are such: its text, identity and attributes all tell its category, so
     that the plant does not say which of them the model must use.
     """
     whole = torch.full(inputs.present.shape, torch.nan)
-    group = inputs.features.group.cpu()
-    whole[group == BEHAVIOUR] = truth.behaviour.flatten()
-    whole[group == PROFILE] = truth.profile.flatten()
-    return torch.where(inputs.players.cpu(), whole, torch.nan).to(inputs.values.device)
+    features = inputs.features.to("cpu")
+    entire = features.parent < 0
+    whole[entire & (features.group == BEHAVIOUR)] = truth.behaviour.flatten()
+    whole[entire & (features.group == PROFILE)] = truth.profile.flatten()
+    there = features.gathered(inputs.players.cpu().long()) > 0
+    return torch.where(there, whole, torch.nan).to(inputs.values.device)
 
 
 def causes(truth: Tensor, k: int = CAUSES) -> Tensor:
@@ -61,9 +65,9 @@ def taken_up(game: Game, truth: Tensor) -> float:
     opposite signs cancel when they go together. Rows without a cause, or without another feature,
     are left out; NaN if none remains.
     """
-    slots = truth.shape[1]
-    but_one = ~torch.eye(slots, dtype=torch.bool, device=truth.device)
-    values = game.value(but_one.expand(len(truth), -1, -1))
+    whole = game.inputs.features.whole
+    slots = torch.arange(truth.shape[1], device=truth.device)
+    values = game.value(whole[:, None, :] != slots[:, None])  # all but a slot and its parts
     moved = (game.everything()[:, None] - values).abs()
     cause = causes(truth)
     other = ~truth.isnan() & ~cause

@@ -52,10 +52,13 @@ class Weighting(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(len(tasks)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses of some tasks, weighted."""
+        """The losses of some tasks, weighted; what is not of a task stays as it is."""
         weighted = {}
         for name, loss in losses.items():
-            at = self.place[name]
+            at = self.place.get(name)
+            if at is None:
+                weighted[name] = loss
+                continue
             noise = self.log_variance[at]
             weighted[name] = self.scale[at] * torch.exp(-noise) * loss + noise / 2
         return weighted

@@ -80,6 +80,10 @@ class Recommender(LightningModule):
         """(N + 1,) how much each view of an item weighs in it, by name; none if it has no views."""
         return {}
 
+    def notes(self) -> list[str]:
+        """Sentences on what people should know of how the model reads the data."""
+        return []
+
     def forward(self, batch: Batch) -> Tensor:
         """(B,) logits of interest; the probability is their sigmoid."""
         return self.score(self.embed(batch))
@@ -90,7 +94,10 @@ class Recommender(LightningModule):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of each task that learns, by its name, for a batch of training windows."""
-        pairs = batch.pairs(self.tasks)
+        return self.pair_losses(batch.pairs(self.tasks))
+
+    def pair_losses(self, pairs: Batch) -> dict[str, Tensor]:
+        """The loss of each task that learns, for what `Batch.pairs` gives."""
         assert pairs.label is not None
         inputs, losses = self.embed(pairs), {}
         for at in self.learned:

@@ -17,9 +17,11 @@ SLIGHT = 0.1  # of the first reason: what matters less is no reason to name
 def card(told: Explanation, row: int, user: str, item: str) -> Card:
     """What mattered most in one row of an explanation, and the sum of each group.
 
-    Its sentences name the largest positive contributions, and what of the user speaks most for the
-    item and against it: nothing that the explanation does not say.
+    Parts are added up to what they are part of, words to events. Its sentences name the largest
+    positive contributions, what of the user speaks most for the item and against it, and the words
+    of the first reason: nothing that the explanation does not say.
     """
+    parts, told = told, told.summed()
     slots = [slot for slot in told.top(SHOWN)[row].tolist() if slot >= 0]
     bars = [Bar(_bar_name(told, row, slot), float(told.values[row, slot])) for slot in slots]
     whole = float(told.values[row].sum())
@@ -30,7 +32,7 @@ def card(told: Explanation, row: int, user: str, item: str) -> Card:
         Bar(words.GROUPS.get(name, name), float(sums[row]))
         for name, sums in told.by_group().items()
     ]
-    lines = [_because(told, row, user), *_known(told, row, user)]
+    lines = [_because(told, row, user), *_known(told, row, user), *_within(parts, told, row)]
     return Card(item, lines, bars, groups, _note(told, row))
 
 
@@ -65,6 +67,19 @@ def _known(told: Explanation, row: int, user: str) -> list[str]:
         if own and sign * value[slot := best(own, key=lambda s: float(value[s]))] >= SEEN
     ]
     return [f"Of what is known of {user}, {words.listed(parts)}."] if parts else []
+
+
+def _within(parts: Explanation, told: Explanation, row: int) -> list[str]:
+    """The words that matter most within the feature that matters most, if it has words."""
+    slot = int(told.top(1)[row, 0])
+    inside = [at for at in parts.parts(row, slot) if abs(float(parts.values[row, at])) >= SEEN]
+    if slot < 0 or not inside:
+        return []
+    named = [
+        f"“{parts.features.name(row, at)}” ({words.signed(float(parts.values[row, at]))})"
+        for at in inside[:NAMED]
+    ]
+    return [f"Within {_reason(told, row, slot)}, what matters most: {words.listed(named)}."]
 
 
 def _note(told: Explanation, row: int) -> str:

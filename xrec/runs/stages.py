@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xrec import __version__, plugins
 from xrec.data.clean import Finding, clean
-from xrec.data.module import Data
+from xrec.data.module import QUERY_BATCH, Data
 from xrec.errors import DataError
 from xrec.explain.explanation import Explanation
 from xrec.fidelity.metric import Case
@@ -86,7 +86,10 @@ def train(run: Run) -> None:
         "learning": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
     shares = {name: float(share[1:].mean()) for name, share in _write_shares(run, model).items()}
-    told = {**sizes, "epochs": history, "views": shares, "versions": versions()}
+    notes = model.notes()
+    for note in notes:
+        run.tell(f"  {note}")
+    told = {**sizes, "epochs": history, "views": shares, "notes": notes, "versions": versions()}
     run.store.write_json("training.json", told)
 
 
@@ -166,8 +169,15 @@ def classify(run: Run) -> dict[str, Any]:
     never.scatter_(1, queries.candidate[:, None], 0)
     generator = torch.Generator().manual_seed(run.recipe.seed)
     others = torch.multinomial(never, 1, generator=generator)[:, 0]
+    parts = torch.arange(len(queries)).split(QUERY_BATCH)
     with torch.no_grad():
-        logits = torch.cat([run.model(queries), run.model(queries.about(others))])
+        logits = torch.cat(
+            [
+                run.model(each.rows(some))
+                for each in (queries, queries.about(others))
+                for some in parts
+            ]
+        )
     label = torch.cat([torch.ones(len(queries)), torch.zeros(len(queries))]).long()
     return classification_report(logits, label)
 

@@ -1,0 +1,196 @@
+"""A pretrained transformer that reads user and candidate together, and re-ranks what is retrieved.
+
+The texts of the user's profile and history and of the candidate go through the language model as
+one text; a linear head makes a logit of it (Nogueira and Cho, 2019). Its slots are tokens, each a
+part of its event, so that explanations add up from words to events to groups. As it is too dear to
+ask of every item, a `sequential` model, trained beside it in the same run, finds the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from xrec import hookimpl
+from xrec.data.batches import Batch
+from xrec.data.features import ITEM
+from xrec.data.module import Data
+from xrec.errors import RecipeError
+from xrec.models.encoder import Encoder, Reader
+from xrec.models.heads import Linear
+from xrec.models.inputs import Inputs
+from xrec.models.language import LanguageModel
+from xrec.models.recommender import Recommender
+from xrec.recipe import fill
+from xrec_plugins.models.layout import Layout
+from xrec_plugins.models.sequential import Sequential, SequentialRecommender
+
+PAIRS = 128  # user and candidate, read at once where no gradient is needed
+
+
+@dataclass(frozen=True)
+class CrossEncoder:
+    """Options.
+
+    tokens: of a user and a candidate, special ones included; the oldest events go where more.
+    item_tokens: of an item's text.
+    candidates: the items found by the retriever that are re-ranked.
+    rows: of a training step's windows, those that it reads.
+    retriever: options of the `sequential` model that finds the candidates.
+    """
+
+    tokens: int = 256
+    item_tokens: int = 24
+    candidates: int = 20
+    rows: int = 16
+    retriever: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "item_tokens", "candidates", "rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        self.sequential()
+
+    def sequential(self) -> Sequential:
+        """The retriever's options. Raises RecipeError that names what is wrong with them."""
+        return fill(Sequential, self.retriever, "model.retriever")
+
+    def build(self, data: Data, texts: Tensor, encoder: Encoder) -> Recommender:
+        """A fresh model. Raises RecipeError where the encoder has no language model."""
+        if not isinstance(encoder, Reader):
+            raise RecipeError(
+                "encoder: the model cross_encoder reads tokens, and this encoder has no language "
+                "model; choose {name: pretrained, …}"
+            )
+        retriever = SequentialRecommender(self.sequential(), data, texts)
+        return CrossEncoderRecommender(self, data, encoder.language(), retriever)
+
+
+class CrossEncoderRecommender(Recommender):
+    """Slots as `Layout` has them: events, profile values and the candidate, then their tokens."""
+
+    attends: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        options: CrossEncoder,
+        data: Data,
+        language: LanguageModel,
+        retriever: SequentialRecommender,
+    ) -> None:
+        super().__init__(data)
+        self.settings = options
+        self.language, self.retriever = language, retriever
+        self.layout = Layout(language, data, options.tokens, options.item_tokens)
+        self.heads = nn.ModuleList(
+            Linear(language.width, task, data.known(at)) for at, task in enumerate(data.tasks)
+        )
+        retriever.learned = range(1)  # it finds candidates, and does nothing else
+
+    def notes(self) -> list[str]:
+        """How many users' histories are longer than what is read."""
+        left = self.layout.left_out(self.data_module.queries("test"))
+        if not left.any():
+            return []
+        return [
+            f"Of {len(left):,} users, {int((left > 0).sum()):,} have a history of more than the "
+            f"{self.layout.size} tokens that are read at once: their oldest events, "
+            f"{left.float().mean():.1f} on average over all users, are left out."
+        ]
+
+    def embed(self, batch: Batch) -> Inputs:
+        """F = L + P + 1 + T slots; those with parts are absent, their tokens are there."""
+        ids, there, features = self.layout.tokens(batch)
+        words = self.language.word_vectors(ids)
+        wholes = features.group.shape[1] - ids.shape[1]
+        none = there.new_zeros(len(there), wholes)
+        values = torch.cat([words.new_zeros(*none.shape, words.shape[2]), words], dim=1)
+        return Inputs(values, torch.cat([none, there], dim=1), features)
+
+    def score(self, inputs: Inputs, task: int = 0) -> Tensor:
+        """(B,) what a task says: its head's view of the pooled states of the tokens present."""
+        given = self._tokens(inputs)
+        pooled = self.language.pooled(self.language.states(*given), given[1])
+        said: Tensor = self.heads[task](pooled)
+        return said
+
+    def _tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Vectors, presence, places and types of the tokens; the candidate is the second type."""
+        features = inputs.features
+        assert features.place is not None
+        wholes = int((features.place[0] < 0).sum())
+        tokens = (slice(None), slice(wholes, None))
+        return (
+            inputs.values[tokens],
+            inputs.present[tokens],
+            features.place[tokens],
+            (features.group[tokens] == ITEM).long(),
+        )
+
+    def attend(self, inputs: Inputs) -> list[Tensor]:
+        """Attention of each layer (B, H, F, F); slots that are no tokens attend to themselves."""
+        slots, whole = inputs.values.shape[1], []
+        for attention in self.language.attention(*self._tokens(inputs)):
+            full = torch.eye(slots, device=attention.device).repeat(*attention.shape[:2], 1, 1)
+            wholes = slots - attention.shape[-1]
+            full[..., wholes:, wholes:] = attention
+            whole.append(full)
+        return whole
+
+    def catalogue(self, batch: Batch) -> Tensor:
+        """(B, N + 1) logits of the candidates retrieved; the others below them, as retrieved.
+
+        Retrieved are the items that the retriever scores highest among those that may be ranked.
+        """
+        found = self.retriever.catalogue(batch)
+        shown = found.masked_fill(self._had(batch).to(found.device), -torch.inf)
+        shown[:, 0] = -torch.inf
+        count = min(self.settings.candidates, found.shape[1] - 1)
+        best = shown.topk(count, dim=1).indices
+        users = torch.arange(len(batch), device=best.device).repeat_interleave(count)
+        pairs = batch.rows(users).about(best.flatten())
+        scores = torch.cat(
+            [self(pairs.rows(slice(at, at + PAIRS))) for at in range(0, len(pairs), PAIRS)]
+        ).view(len(batch), count)
+        below = found - found.amax(1, keepdim=True) + scores.amin(1, keepdim=True) - 1
+        return below.scatter(1, best, scores.to(below))
+
+    def _had(self, batch: Batch) -> Tensor:
+        """(B, N + 1) bool: items not worth re-ranking, as they will not be shown."""
+        data = self.data_module
+        if not data.options.exclude_seen:
+            return torch.zeros(len(batch), len(data.items), dtype=torch.bool)
+        had = data.seen(batch.user.cpu(), "train")
+        return had.scatter(1, batch.history.cpu(), True)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of each task that learns, over some windows, and the retriever's over all.
+
+        Of each of the first windows one learned event is drawn, and of its negatives one, likelier
+        the higher the retriever scores it, as it is those that are to be told from what followed.
+        """
+        some = batch.rows(slice(0, self.settings.rows))
+        assert some.learned is not None
+        window = some.ending(torch.multinomial(some.learned.float(), 1)[:, 0])
+        losses = self.pair_losses(self._harder(window).pairs(self.tasks))
+        if any(parameter.requires_grad for parameter in self.retriever.parameters()):
+            losses["retrieval"] = next(iter(self.retriever.loss(batch).values()))
+        return losses
+
+    def _harder(self, window: Batch) -> Batch:
+        """The window with one negative a row, drawn by the retriever's scores."""
+        assert window.negatives is not None
+        with torch.no_grad():
+            scores = self.retriever.catalogue(window.earlier()).gather(1, window.negatives)
+        drawn = torch.multinomial(scores.softmax(1), 1)
+        return replace(window, negatives=window.negatives.gather(1, drawn))
+
+
+@hookimpl
+def xrec_models() -> Mapping[str, type]:
+    """Offer the cross-encoder."""
+    return {"cross_encoder": CrossEncoder}
