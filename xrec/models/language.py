@@ -115,8 +115,7 @@ class LanguageModel(nn.Module):
                     f"encoder.checkpointing: a '{self.model_type}' model cannot be checkpointed: "
                     "set it to false"
                 )
-            # Not re-entrant: gradients then reach adapters though the word vectors have none.
-            self.transformer.gradient_checkpointing_enable({"use_reentrant": False})
+            self.transformer.activation_checkpointing_enable()
 
     def train(self, mode: bool = True) -> LanguageModel:
         """Draw dropout or not; a frozen model never does, as nothing would learn from it."""
@@ -178,8 +177,8 @@ class LanguageModel(nn.Module):
 
         vectors (B, T, D), as `word_vectors` gives them; present (B, T) bool; positions (B, T)
         int64 from 0; types (B, T) int64, ignored by models without token types. A token that is
-        absent changes nothing, whatever its vector, even NaN. Models with relative positions
-        (MPNet, DeBERTa) count distance in slots.
+        absent changes nothing, whatever its vector, even NaN. Models with relative positions or
+        windows (MPNet, DeBERTa, ModernBERT) count distance in slots.
 
         Raises XrecError: the model cannot be given vectors and positions.
         """
@@ -247,8 +246,9 @@ class LanguageModel(nn.Module):
     @property
     def filler(self) -> int:
         """The token id that fills rows: it is masked, so any will do where none is for padding."""
-        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
-        return next((token for token in known if token is not None), 0)
+        pad, rows = self.tokenizer.pad_token_id, len(self._words.weight)
+        # A tokenizer's class may name a token for padding that the model has no vector of.
+        return int(pad) if pad is not None and pad < rows else (*self.opening, *self.closing)[-1]
 
     def encode(self, texts: Sequence[str], max_tokens: int, batch_tokens: int) -> Tensor:
         """(N, E) float32 of unit length on the CPU, without gradient.
