@@ -82,3 +82,18 @@ def test_pairs_ask_of_the_last_event_and_of_one_in_its_place():
 def test_only_training_windows_are_made_into_pairs():
     with pytest.raises(AssertionError, match="only training windows have negatives"):
         _window().pairs(BOTH).pairs(BOTH)
+
+
+def test_windows_end_with_an_event_of_theirs():
+    window = _window().ending(torch.tensor([1, 2]))
+    assert window.history.tolist() == [[0, 0, 5], [7, 8, 9]]
+    assert window.history_time.tolist() == [[0, 0, 50], [70, 80, 90]]
+    assert window.history_action.tolist() == [[0, 0, 1], [2, 1, 2]]
+    assert window.learned.tolist() == [[False, False, True], [False, False, True]]
+    assert window.truth[0].tolist() == [[0, 0], [0, 0], [1, 3.5]]
+    assert window.truth[1].tolist() == _window().truth[1].tolist()
+    assert window.candidate.tolist() == [5, 9]
+    earlier = window.earlier()
+    assert earlier.history.tolist() == [[0, 0], [7, 8]]
+    assert earlier.truth.shape == (2, 2, 2)
+    assert torch.equal(earlier.negatives, window.negatives)

@@ -63,23 +63,23 @@ class Batch:
         back = length - 1 - at
         place = torch.arange(length, device=at.device) - back[:, None]
 
-        def moved(column: Tensor | None) -> Tensor | None:
-            if column is None:
-                return None
+        def moved(column: Tensor) -> Tensor:
             index = place.clamp(min=0).view(*place.shape, *[1] * (column.dim() - 2))
             found = column.gather(1, index.expand(*place.shape, *column.shape[2:]))
             return torch.where((place >= 0).view(index.shape), found, 0)
 
+        window = self._columns(moved)
+        return replace(window, candidate=window.history[:, -1])
+
+    def _columns(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with all that it tells of events changed alike."""
         names = ("history", "history_time", "history_action", "learned", "truth")
-        columns = {name: moved(getattr(self, name)) for name in names}
-        assert columns["history"] is not None
-        return replace(self, **columns, candidate=columns["history"][:, -1])
+        given = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: change(v) for k, v in given.items() if v is not None})
 
     def earlier(self) -> Batch:
         """Training windows without their last event, as what was known before it."""
-        names = ("history", "history_time", "history_action", "learned", "truth")
-        given = {name: getattr(self, name) for name in names}
-        return replace(self, **{k: v[:, :-1] for k, v in given.items() if v is not None})
+        return self._columns(lambda column: column[:, :-1])
 
     def pairs(self, tasks: Sequence[Task]) -> Batch:
         """A training window as 2B labelled pairs: the last event, and an item in its place.

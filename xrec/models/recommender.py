@@ -142,6 +142,7 @@ class Recommender(LightningModule):
             Ranked.of(scores, batch, None if seen is None else seen.to(scores.device))
         )
         if not all(task.ranks for task in self.tasks):
+            assert batch.label is not None, "queries have labels"
             inputs = self.embed(batch)
             said = [self.score(inputs, at) for at in range(len(self.tasks))]
             self._said.append(torch.stack([torch.stack(said, dim=1), batch.label], dim=-1))
