@@ -253,7 +253,7 @@ def test_the_loss_is_that_of_pairs_beside_the_retrievers(shelf):
     window = next(iter(model.data_module.train_dataloader()))
     with torch.no_grad():
         losses = model.loss(window)
-    assert set(losses) == {"click", "rating", "retrieval"}
+        assert set(losses) == {"click", "rating", "retrieval"}
         assert losses["retrieval"] == model.retriever.loss(window)["click"]
 
 
