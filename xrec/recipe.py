@@ -64,11 +64,13 @@ class TrainOptions:
     clip: float = 1.0  # largest norm of the gradient
     monitor: str = "val_ndcg@10"
     patience: int = 5  # epochs without a better `monitor` before stopping
+    checkpoint: int = 200  # steps between checkpoints within an epoch; 0: none, at its end neither
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         for name in ("epochs", "batch", "negatives", "patience"):
             _at_least(name, getattr(self, name), 1)
+        _at_least("checkpoint", self.checkpoint, 0)
         if self.lr <= 0 or self.clip <= 0:
             raise ValueError("lr and clip must be above 0")
 

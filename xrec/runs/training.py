@@ -16,6 +16,8 @@ from torch import Tensor
 from xrec.data.module import Data
 from xrec.errors import RecipeError, nearest
 from xrec.models.recommender import Recommender
+from xrec.runs.checkpoint import Checkpoints
+from xrec.runs.resume import Resume
 from xrec.runs.run import Tell
 
 #: Metrics that get better as they fall; every other does as it rises.
@@ -31,6 +33,14 @@ class BestWeights(Callback):
         self.best = -float("inf")
         self.weights: dict[str, Tensor] = {}
         self.history: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": self.best, "weights": self.weights, "history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        vars(self).update(state_dict)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare this epoch's metric with the best so far."""
@@ -57,11 +67,18 @@ class BestWeights(Callback):
 
 
 def fit(
-    model: Recommender, data: Data, loggers: Sequence[Logger], folder: Path, tell: Tell
+    model: Recommender,
+    data: Data,
+    loggers: Sequence[Logger],
+    folder: Path,
+    checkpoint: Path,
+    tell: Tell,
 ) -> list[dict[str, Any]]:
     """Train `model` in place and leave it with its best weights; returns each epoch's figures.
 
-    A plugin may train it instead, through `xrec_fit`; then the weights are as the plugin left them.
+    Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
+    A plugin may train it instead, through `xrec_fit`; then there are no checkpoints, and the
+    weights are as the plugin left them.
     """
     options = data.train
     best = BestWeights(options.monitor, tell)
@@ -77,7 +94,11 @@ def fit(
         callbacks=[best, stop],
     )
     if not model.hook.xrec_fit(trainer=trainer, module=model, data=data):
-        trainer.fit(model, datamodule=data)
+        if options.checkpoint:
+            trainer.callbacks.append(Resume(checkpoint, options.checkpoint))
+        trainer.fit(
+            model, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None
+        )
         model.load_state_dict(best.weights)
     return best.history
 
@@ -88,10 +109,12 @@ def new_trainer(loggers: Sequence[Logger], folder: Path, **options: Any) -> Trai
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     return Trainer(
         logger=list(loggers) or False,
         default_root_dir=folder,
         enable_checkpointing=False,
+        plugins=[Checkpoints()],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10,
