@@ -74,8 +74,9 @@ def read(path: Path) -> dict[str, Any]:
 def _checksum(tree: str, tensors: Mapping[str, Tensor]) -> str:
     """CRC-32 of a tree and its tensors: it tells of accidents, not of malice."""
     found = zlib.crc32(tree.encode())
-    for name in sorted(tensors):
-        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), found)
+    for name, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {tensor.dtype} {tensor.shape}".encode(), found)
+        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), found)
     return str(found)
 
 
