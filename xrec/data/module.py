@@ -157,12 +157,15 @@ class Data(LightningDataModule):
         return _Windows(self, epoch)
 
     def val_dataloader(self) -> DataLoader:
-        """Validation queries."""
-        return DataLoader(_Queries(self, "validate"), batch_size=None)
+        """Validation queries: of `train.validate` users, the same in every epoch, or of all."""
+        generator = torch.Generator().manual_seed(self.seed)
+        users = 1 + torch.randperm(len(self.users) - 1, generator=generator)
+        some = users[: self.train.validate or None].sort().values
+        return DataLoader(_Queries(self, "validate", some), batch_size=None)
 
     def test_dataloader(self) -> DataLoader:
         """Test queries."""
-        return DataLoader(_Queries(self, "test"), batch_size=None)
+        return DataLoader(_Queries(self, "test", torch.arange(1, len(self.users))), batch_size=None)
 
 
 class _Windows:
@@ -218,11 +221,11 @@ class _Windows:
 
 
 class _Queries(IterableDataset):
-    """Every user's query of a stage, in order."""
+    """The queries of users at a stage, in order."""
 
-    def __init__(self, data: Data, stage: str) -> None:
-        self.data, self.stage = data, stage
+    def __init__(self, data: Data, stage: str, users: Tensor) -> None:
+        self.data, self.stage, self.users = data, stage, users
 
     def __iter__(self) -> Iterator[Batch]:
-        for users in torch.arange(1, len(self.data.users)).split(QUERY_BATCH):
+        for users in self.users.split(QUERY_BATCH):
             yield self.data.queries(self.stage, users)
