@@ -15,7 +15,7 @@ name: tiny
 data: {dataset: planted, users: 60, items: 100, events: 8, history: 8}
 encoder: {name: hashed, size: 16}
 model: {name: sequential, width: 16, layers: 1}
-train: {epochs: 2, batch: 16, negatives: 8, lr: 0.01}
+train: {epochs: 2, batch: 16, negatives: 8, lr: 0.01, checkpoint: 2}
 explain: [leave_one_out, {name: random, seed: 1}]
 fidelity: [deletion, planted_truth]
 protocol: {users: 6, points: 3, repeats: 2, batch: 2}

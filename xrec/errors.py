@@ -26,6 +26,10 @@ class RunError(XrecError):
     """A run folder, or something asked of it (a user, an item, an explainer), is not there."""
 
 
+class TrainingError(XrecError):
+    """Training cannot go on; the message names the batch, and the file of the last good weights."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause that names the known name closest to `name`, or lists them all if none is close."""
     known = sorted(known)

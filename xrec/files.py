@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from xrec.errors import XrecError
 
@@ -40,6 +42,20 @@ def _explained(path: Path, error: OSError) -> Exception:
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
         return XrecError(f"{path} cannot be written: {error.strerror}")
     return error
+
+
+def save_tensors(
+    tensors: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file. Raises OSError where that fails, as other ways of writing do."""
+    from safetensors import SafetensorError  # torch comes with them, and takes its time
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, metadata)
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) if code else error from error
 
 
 def digest(path: Path) -> str:

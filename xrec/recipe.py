@@ -58,19 +58,26 @@ class TrainOptions:
     batch: int = 64  # windows of history a step
     optimizer: str = "adamw"
     lr: float = 1e-3
+    rates: dict[str, float] = field(default_factory=dict)  # of parts of the model, by name
     weight_decay: float = 0.01
     momentum: float = 0.9  # SGD only
     negatives: int = 128  # sampled a window
     clip: float = 1.0  # largest norm of the gradient
     monitor: str = "val_ndcg@10"
     patience: int = 5  # epochs without a better `monitor` before stopping
+    validate: int = 0  # users, drawn by the seed, whose queries validate each epoch; 0: all
+    precision: str = "32"  # bf16: forward and backward in bfloat16 where that is safe
+    checkpoint: int = 200  # steps between checkpoints within an epoch; 0: none, at its end neither
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         for name in ("epochs", "batch", "negatives", "patience"):
             _at_least(name, getattr(self, name), 1)
-        if self.lr <= 0 or self.clip <= 0:
-            raise ValueError("lr and clip must be above 0")
+        _one_of("precision", self.precision, ("32", "bf16"))
+        for name in ("checkpoint", "validate"):
+            _at_least(name, getattr(self, name), 0)
+        if self.lr <= 0 or self.clip <= 0 or any(rate <= 0 for rate in self.rates.values()):
+            raise ValueError("lr, clip and rates must be above 0")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,13 @@ from xrec import hookimpl
 class TensorBoard:
     """Log to the run's folder `tensorboard`; look with ``tensorboard --logdir runs``."""
 
-    def logger(self, folder: Path, stage: str) -> Logger:
-        """A logger with an empty folder for the stage."""
-        shutil.rmtree(folder / "tensorboard" / stage, ignore_errors=True)
-        return TensorBoardLogger(folder, name="tensorboard", version=stage)
+    def logger(self, folder: Path, stage: str, step: int = 0) -> Logger:
+        """A logger with a folder for the stage, empty or with what was logged before `step`."""
+        if not step:
+            shutil.rmtree(folder / "tensorboard" / stage, ignore_errors=True)
+        # TensorBoard hides what an earlier file has from this step on.
+        after = {"purge_step": step} if step else {}
+        return TensorBoardLogger(folder, name="tensorboard", version=stage, **after)
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +157,19 @@ def test_the_loaders_ask_of_every_user_once(monkeypatch: pytest.MonkeyPatch):
         assert torch.cat([part.user for part in parts]).equal(whole.user)
         assert torch.cat([part.history for part in parts]).equal(whole.history)
         assert torch.cat([part.candidate for part in parts]).equal(whole.candidate)
+
+
+@pytest.mark.parametrize("asked", [1, 5, 12, 99])
+def test_some_users_validate_the_same_in_every_epoch(asked: int):
+    def users(seed: int, stage: str = "val") -> list[int]:
+        data = small_data(users=12)
+        data.seed, data.train = seed, replace(data.train, validate=asked)
+        return torch.cat([part.user for part in getattr(data, f"{stage}_dataloader")()]).tolist()
+
+    assert users(0) == users(0) == sorted(set(users(0)))
+    assert len(users(0)) == min(asked, 12)
+    assert len({tuple(users(seed)) for seed in range(20)}) > 1 or asked >= 12
+    assert users(0, "test") == list(range(1, 13))
 
 
 # What is excluded

@@ -214,6 +214,16 @@ def test_sgd():
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_parts_learn_at_rates_of_their_own(name: str):
+    model = _bag(optimizer=name, lr=0.5, rates={"vectors": 0.25})
+    (group,) = model.configure_optimizers().param_groups  # all that learns is in it
+    assert group["lr"] == 0.25
+    model.frozen.requires_grad_()
+    rates = [group["lr"] for group in model.configure_optimizers().param_groups]
+    assert sorted(rates) == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_only_what_learns_is_optimised(name: str):
     model = _bag(optimizer=name)
     (group,) = model.configure_optimizers().param_groups

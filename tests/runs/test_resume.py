@@ -19,11 +19,29 @@ from xrec.runs.store import Store
 COMMAND = [sys.executable, "-c", "from xrec.cli import main; main()", "run"]
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
+KILLED_AT_A_STEP = """
+import os, signal
+from xrec.cli import main
+from xrec.models.recommender import Recommender
+
+whole, steps = Recommender.training_step, []
+
+def training_step(*given):
+    steps.append(given)
+    if len(steps) == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*given)
+
+Recommender.training_step = training_step
+main()
+"""
+
+
+def start(recipe: Path, out: Path, command: list[str] = COMMAND) -> subprocess.Popen[str]:
     # Numbers are the same for the same number of threads: other partial sums round otherwise.
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*COMMAND, str(recipe), "--runs", str(out)],
+        [*command, str(recipe), "--runs", str(out)],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -94,6 +112,23 @@ def test_killed_in_training_and_in_explaining(
         "data", "encode", "train", "quality", "recommend", "explain.leave_one_out",
     ]  # fmt: skip
     assert_same_numbers(out, whole)
+
+
+def test_killed_in_an_epoch_and_between_two(tiny_recipe: Path, whole: Path, tmp_path: Path) -> None:
+    """Training goes on from its last checkpoint, with weights, figures and curves as if nothing."""
+    out = tmp_path / "runs"
+    for step in (4, 3):  # of four an epoch: the last of the first, and the first of the second
+        command = [sys.executable, "-c", KILLED_AT_A_STEP.format(step=step), "run"]
+        process = start(tiny_recipe, out, command)
+        said, _ = process.communicate()
+        assert process.returncode == -9, said
+        assert len(list(out.glob("tiny/*/checkpoint/train.*.safetensors"))) == 1
+    assert "  going on from epoch 1, step 2" in said.splitlines()
+    assert "  going on from epoch 2, step 0" in finish(tiny_recipe, out)
+    assert_same_numbers(out, whole)
+    told, expected = (next(f.glob("tiny/*/training.json")).read_text() for f in (out, whole))
+    assert told == expected
+    assert not list(out.rglob("checkpoint"))
 
 
 @pytest.mark.slow

@@ -94,6 +94,37 @@ def test_half_written_files_of_a_killed_run_are_cleared(store: Store) -> None:
     assert not list(store.folder.rglob("*.partial"))
 
 
+def test_a_checkpoint_is_of_its_stage_and_key_until_that_is_finished(store: Store) -> None:
+    def stop(stage: str, key: str) -> Path:
+        with pytest.raises(ZeroDivisionError), store.stage(stage, key, {}):
+            store.checkpoint.parent.mkdir(exist_ok=True)
+            store.checkpoint.write_text("half way")
+            raise ZeroDivisionError
+        return store.checkpoint
+
+    first, other = stop("train", "a" * 64), stop("pretrain", "a" * 64)
+    with pytest.raises(ZeroDivisionError), store.stage("train", "a" * 64, {}):
+        assert store.checkpoint.read_text() == "half way"
+        raise ZeroDivisionError
+    second = stop("train", "b" * 64)
+    assert [path.exists() for path in (first, other, second)] == [False, True, True]
+    with store.stage("train", "b" * 64, {}):
+        assert store.checkpoint == second
+    assert [path.exists() for path in (other, second)] == [True, False]
+    with store.stage("pretrain", "a" * 64, {}):
+        pass
+    assert not (store.folder / "checkpoint").exists()
+
+
+def test_a_checkpoint_left_beside_a_finished_stage_is_cleared(store: Store) -> None:
+    with store.stage("train", "a" * 64, {}):
+        pass
+    store.checkpoint.parent.mkdir()
+    store.checkpoint.write_text("half way")
+    store.begin({"name": "a"})
+    assert not (store.folder / "checkpoint").exists()
+
+
 def test_keys_tell_apart_what_differs() -> None:
     assert key_of("a", [1, 2]) == key_of("a", [1, 2])
     assert key_of("a", [1, 2]) != key_of("a", [2, 1])

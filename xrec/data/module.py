@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import torch
@@ -149,35 +151,65 @@ class Data(LightningDataModule):
         learned = torch.arange(length)[None, :] >= first_new[:, None]
         return replace(batch, learned=learned, truth=truth)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Iterable[Batch]:
         """Training windows in a new order, with new negatives, for the trainer's present epoch."""
         epoch = self.trainer.current_epoch if self.trainer else 0
-        return DataLoader(_Windows(self, epoch), batch_size=None)
+        return _Windows(self, epoch)
 
     def val_dataloader(self) -> DataLoader:
-        """Validation queries."""
-        return DataLoader(_Queries(self, "validate"), batch_size=None)
+        """Validation queries: of `train.validate` users, the same in every epoch, or of all."""
+        generator = torch.Generator().manual_seed(self.seed)
+        users = 1 + torch.randperm(len(self.users) - 1, generator=generator)
+        some = users[: self.train.validate or None].sort().values
+        return DataLoader(_Queries(self, "validate", some), batch_size=None)
 
     def test_dataloader(self) -> DataLoader:
         """Test queries."""
-        return DataLoader(_Queries(self, "test"), batch_size=None)
+        return DataLoader(_Queries(self, "test", torch.arange(1, len(self.users))), batch_size=None)
 
 
-class _Windows(IterableDataset):
-    """One epoch of training batches: order and negatives follow from the seed and the epoch."""
+class _Windows:
+    """One epoch of training batches: order and negatives follow from the seed and the epoch.
+
+    Its state, by Lightning's protocol for loaders, says how many batches were served, so that the
+    rest of an epoch can be served by another process. It has a length, as without one Lightning
+    fetches a batch ahead; and it is no DataLoader, as one draws from the global generator each time
+    that it is begun.
+    """
 
     def __init__(self, data: Data, epoch: int) -> None:
         self.data = data
         self.windows = data.windows()
         self.seed = data.seed * 1_000_003 + epoch
+        self.generator = torch.Generator()
+        self.served = 0
+        self._before: Mapping[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.windows) / self.data.train.batch)
 
     def __iter__(self) -> Iterator[Batch]:
         # Seeded here, as Lightning may begin to iterate more than once an epoch.
-        generator = torch.Generator().manual_seed(self.seed)
-        order = torch.randperm(len(self.windows), generator=generator)
-        for index in order.split(self.data.train.batch):
+        self.generator.manual_seed(self.seed)
+        order = torch.randperm(len(self.windows), generator=self.generator)
+        self.served = 0
+        if self._before:
+            self.served = self._before["served"]
+            self.generator.set_state(self._before["generator"])
+            self._before = None
+        for index in order.split(self.data.train.batch)[self.served :]:
             batch = self.windows.rows(index)
-            yield replace(batch, negatives=self._negatives(batch.user, generator))
+            negatives = self._negatives(batch.user, self.generator)
+            self.served += 1
+            yield replace(batch, negatives=negatives)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the epoch is: batches served, and the generator's state after the last of them."""
+        return {"served": self.served, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Serve, the next time only, the batches after those of `state`."""
+        self._before = state
 
     def _negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """(B, N) items drawn uniformly from those that each user does not have in training."""
@@ -189,11 +221,11 @@ class _Windows(IterableDataset):
 
 
 class _Queries(IterableDataset):
-    """Every user's query of a stage, in order."""
+    """The queries of users at a stage, in order."""
 
-    def __init__(self, data: Data, stage: str) -> None:
-        self.data, self.stage = data, stage
+    def __init__(self, data: Data, stage: str, users: Tensor) -> None:
+        self.data, self.stage, self.users = data, stage, users
 
     def __iter__(self) -> Iterator[Batch]:
-        for users in torch.arange(1, len(self.data.users)).split(QUERY_BATCH):
+        for users in self.users.split(QUERY_BATCH):
             yield self.data.queries(self.stage, users)

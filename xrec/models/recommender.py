@@ -22,6 +22,7 @@ from xrec.models.encoder import Encoder
 from xrec.models.inputs import Inputs
 from xrec.models.losses import Weighting, contrast, regress
 from xrec.models.quality import Ranked, ranking_metrics
+from xrec.models.rates import groups
 from xrec.recipe import TrainOptions
 
 
@@ -169,8 +170,8 @@ class Recommender(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW or SGD over the parameters that learn, or what a plugin makes of it."""
-        learning = [p for p in self.parameters() if p.requires_grad]
         options, decay = self.options, self.options.weight_decay
+        learning = groups(self.named_parameters(), options.lr, options.rates)
         optimizer: torch.optim.Optimizer
         if options.optimizer == "adamw":
             optimizer = torch.optim.AdamW(learning, lr=options.lr, weight_decay=decay)

@@ -34,6 +34,7 @@ from xrec.models.recommender import Recommender
 from xrec.report.page import page
 from xrec.runs import explanations
 from xrec.runs.adapting import adapt
+from xrec.runs.resume import position
 from xrec.runs.run import WEIGHTS, Run
 from xrec.runs.training import fit, new_trainer
 
@@ -74,11 +75,13 @@ def encode(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Fit the model; keep its best weights and the figures of each epoch."""
-    model = run.fresh_model()
+    model, checkpoint = run.fresh_model(), run.store.checkpoint
     if run.recipe.adapt is not None:
         adapt(run, model)
-    loggers = [tracker.logger(run.folder, "train") for tracker in run.made["track"]]
-    history = fit(model, run.data, loggers, run.folder, run.tell)
+    begun = position(checkpoint, model, run.tell)
+    step = begun.steps if begun else 0
+    loggers = [tracker.logger(run.folder, "train", step) for tracker in run.made["track"]]
+    history = fit(model, run.data, loggers, run.folder, checkpoint, run.tell)
     model = plugins.chain(run.manager.hook.xrec_fitted, model, data=run.data)
     run.store.write_tensors(WEIGHTS, model.state_dict())
     sizes = {

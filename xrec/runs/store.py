@@ -14,11 +14,11 @@ from typing import Any
 import polars as pl
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from xrec.errors import RunError
-from xrec.files import digest, written
+from xrec.files import digest, save_tensors, written
 
 RECIPE = "recipe.yaml"
 
@@ -33,6 +33,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._writes: dict[str, str] = {}
+        self.checkpoint = folder  # a file for where the stage at work is; `stage` says which
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -74,7 +75,7 @@ class Store:
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write a safetensors file."""
         with self.writing(name) as partial:
-            save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, partial)
+            save_tensors({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, partial)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
@@ -115,7 +116,12 @@ class Store:
 
     @contextmanager
     def stage(self, stage: str, key: str, reads: Mapping[str, str]) -> Iterator[None]:
-        """Run a stage's block and record it as finished; files of an older run of it go first."""
+        """Run a stage's block and record it as finished; files of an older run of it go first.
+
+        A checkpoint that a killed try for the same key left at `checkpoint` is still there.
+        """
+        self.checkpoint = self.folder / "checkpoint" / f"{stage}.{key[:16]}.safetensors"
+        self._drop_checkpoints(stage, self.checkpoint)
         for name in (self.record(stage) or {"writes": ()})["writes"]:
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / "stages" / f"{stage}.json").unlink(missing_ok=True)
@@ -131,6 +137,16 @@ class Store:
         }
         with written(self.folder / "stages" / f"{stage}.json") as partial:
             partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        self._drop_checkpoints(stage)
+
+    def _drop_checkpoints(self, stage: str, but: Path | None = None) -> None:
+        """Remove the checkpoints of a stage, and their folder if it is then empty."""
+        folder = self.folder / "checkpoint"
+        for path in folder.glob(f"{stage}.{'?' * 16}.safetensors"):
+            if path != but:
+                path.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def records(self) -> list[dict[str, Any]]:
         """The records of all finished stages, oldest first."""
@@ -166,6 +182,8 @@ class Store:
         """Keep the recipe, and clear what a killed run left half-written."""
         for partial in self.folder.rglob(".*.partial"):
             partial.unlink(missing_ok=True)
+        for record in self.records():
+            self._drop_checkpoints(record["stage"])
         if not (self.folder / RECIPE).is_file():
             with written(self.folder / RECIPE) as partial:
                 partial.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(resolved))))

@@ -14,8 +14,12 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from xrec.data.module import Data
-from xrec.errors import RecipeError, nearest
+from xrec.errors import RecipeError, TrainingError, nearest
 from xrec.models.recommender import Recommender
+from xrec.runs import precision
+from xrec.runs.checkpoint import Checkpoints
+from xrec.runs.finite import GOOD, Finite
+from xrec.runs.resume import Resume
 from xrec.runs.run import Tell
 
 #: Metrics that get better as they fall; every other does as it rises.
@@ -29,8 +33,23 @@ class BestWeights(Callback):
         self.monitor, self.tell = monitor, tell
         self.sign = -1 if monitor.endswith(FALLING) else 1
         self.best = -float("inf")
-        self.weights: dict[str, Tensor] = {}
+        self.epoch = 0  # that is best, from 1
+        self.weights: dict[str, Tensor] = {}  # of that epoch; before the first, of the beginning
         self.history: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        names = ("best", "epoch", "weights", "history")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        vars(self).update(state_dict)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights that training begins with, unless it goes on."""
+        if not self.weights:
+            self.weights = _copied(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare this epoch's metric with the best so far."""
@@ -42,7 +61,7 @@ class BestWeights(Callback):
             )
         if self.sign * figures[self.monitor] > self.best:
             self.best = self.sign * figures[self.monitor]
-            self.weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
+            self.epoch, self.weights = trainer.current_epoch + 1, _copied(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell how the epoch went. It comes after validation, when the loss is known too."""
@@ -56,12 +75,23 @@ class BestWeights(Callback):
         self.tell(f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}")
 
 
+def _copied(module: LightningModule) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
 def fit(
-    model: Recommender, data: Data, loggers: Sequence[Logger], folder: Path, tell: Tell
+    model: Recommender,
+    data: Data,
+    loggers: Sequence[Logger],
+    folder: Path,
+    checkpoint: Path,
+    tell: Tell,
 ) -> list[dict[str, Any]]:
     """Train `model` in place and leave it with its best weights; returns each epoch's figures.
 
-    A plugin may train it instead, through `xrec_fit`; then the weights are as the plugin left them.
+    Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
+    A plugin may train it instead, through `xrec_fit`; then there are no checkpoints, and the
+    weights are as the plugin left them.
     """
     options = data.train
     best = BestWeights(options.monitor, tell)
@@ -74,24 +104,39 @@ def fit(
         gradient_clip_val=options.clip,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        callbacks=[best, stop],
+        callbacks=[best, stop, Finite(best, folder)],
+        plugins=[precision.plugin(options.precision)],
     )
+    (folder / GOOD).unlink(missing_ok=True)
     if not model.hook.xrec_fit(trainer=trainer, module=model, data=data):
-        trainer.fit(model, datamodule=data)
+        if options.checkpoint:
+            trainer.callbacks.append(Resume(checkpoint, options.checkpoint))
+        trainer.fit(
+            model, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None
+        )
+        if not best.epoch:
+            raise TrainingError(
+                f"training was of no use: in no epoch {options.monitor} was a number; set "
+                "train.monitor to another metric, or look at the validation data"
+            )
         model.load_state_dict(best.weights)
     return best.history
 
 
-def new_trainer(loggers: Sequence[Logger], folder: Path, **options: Any) -> Trainer:
+def new_trainer(
+    loggers: Sequence[Logger], folder: Path, plugins: Sequence[Any] = (), **options: Any
+) -> Trainer:
     """A Lightning trainer that is quiet, keeps no pickles, and repeats itself under a seed."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     return Trainer(
         logger=list(loggers) or False,
         default_root_dir=folder,
         enable_checkpointing=False,
+        plugins=[Checkpoints(), *plugins],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10,

@@ -1,0 +1,121 @@
+"""A loss that is not a number stops training before it reaches the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from xrec.data.batches import Batch
+from xrec.errors import TrainingError
+from xrec.files import save_tensors, written
+from xrec.models.recommender import Recommender
+
+if TYPE_CHECKING:
+    from xrec.runs.training import BestWeights
+
+GOOD = "last_good_weights.safetensors"
+NAMED = 3  # users whose ids are told
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step: epoch and batch, from 1, and the batch's users (B,)."""
+
+    epoch: int
+    batch: int
+    users: Tensor
+
+
+class Finite(Callback):
+    """Stop training, and keep the last good weights, at a loss or a weight that is not a number.
+
+    Each loss is looked at before the weights are changed by it. A GPU's is copied while it works
+    on, and looked at when the backward pass is under way, so that it never waits for the CPU. A
+    gradient that is not a number though its loss is shows in the weights, which are looked at
+    before a checkpoint and before validation, and where a loss fails: then the step before is to
+    blame.
+    """
+
+    def __init__(self, best: BestWeights, folder: Path) -> None:
+        self.best, self.folder = best, folder
+        self.before: Step | None = None
+        self.step: Step | None = None
+        self.copy: Tensor | None = None  # of a GPU's loss, on the CPU
+        self.copied: torch.cuda.Event | None = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Remember which step it is."""
+        self.before = self.step
+        self.step = Step(trainer.current_epoch + 1, batch_idx + 1, batch.user)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: Recommender, loss: Tensor) -> None:
+        """Look at the loss, or order a copy of it."""
+        if not loss.is_cuda:
+            self._check(loss, pl_module)
+            return
+        if self.copy is None:
+            self.copy, self.copied = torch.empty((), pin_memory=True), torch.cuda.Event()
+        self.copy.copy_(loss.detach(), non_blocking=True)
+        self.copied.record()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: Recommender, optimizer: Any
+    ) -> None:
+        """Look at the copy of a GPU's loss."""
+        if self.copy is not None and self.copied is not None:
+            self.copied.synchronize()
+            self._check(self.copy, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Recommender, checkpoint: Any) -> None:
+        """Look at the weights: no checkpoint is of weights that are spoilt."""
+        if not finite(pl_module):
+            self._stop(pl_module, self.step, "gradient", "not finite")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Recommender) -> None:
+        """Look at the weights: no epoch is the best by weights that are spoilt."""
+        if not finite(pl_module):
+            self._stop(pl_module, self.step, "gradient", "not finite")
+
+    def _check(self, loss: Tensor, module: Recommender) -> None:
+        if torch.isfinite(loss):
+            return
+        if finite(module):
+            self._stop(module, self.step, "loss", str(float(loss.detach())))
+        self._stop(module, self.before, "gradient", "not finite")
+
+    def _stop(self, module: Recommender, step: Step | None, what: str, value: str) -> NoReturn:
+        """Write the last good weights and say all that is known."""
+        whose, weights = "those it began with", self.best.weights
+        if self.best.epoch:
+            whose = f"those of epoch {self.best.epoch}"
+        elif finite(module):
+            whose, weights = "those before that batch", module.state_dict()
+        path = self.folder / GOOD
+        with written(path) as partial:
+            save_tensors({k: t.detach().cpu().clone() for k, t in weights.items()}, partial)
+        where = f"the {what}"
+        if step is not None:
+            ids = module.data_module.users.ids
+            named = [f"'{ids[user]}'" for user in step.users[:NAMED].tolist()]
+            more = len(step.users) - len(named)
+            users = ", ".join(named) + (f" and {more} more" if more else "")
+            where = f"the {what} of epoch {step.epoch}, batch {step.batch} (users {users})"
+        options = module.options
+        raise TrainingError(
+            f"training stopped: {where} is {value}; the last good weights, {whose}, are in {path}; "
+            f"try a lower train.lr than {options.lr:g} or a lower train.clip than {options.clip:g}, "
+            "or look for what is odd in the data of these users"
+        )
+
+
+def finite(module: LightningModule) -> bool:
+    """Whether all the weights that learn are numbers."""
+    learning = [p for p in module.parameters() if p.requires_grad]
+    return bool(torch.stack([torch.isfinite(p).all() for p in learning]).all())
