@@ -57,7 +57,7 @@ def stages(run: Run) -> Iterator[Stage]:
     def said(*keys: str) -> tuple[Any, ...]:
         return tuple(run.recipe.resolved.get(key) for key in keys)
 
-    yield Stage("data", works.load, said("data", "hooks", "privacy"), (), _sources)
+    yield Stage("data", works.load, said("data", "hooks", "privacy", "seed"), (), _sources)
     yield Stage("encode", works.encode, (run.made["encoder"][0].digest(),), ("data",))
     fitting = said("model", "train", "hooks", "privacy", "compress", "track", "seed")
     yield Stage("train", works.train, fitting, ("data", "encode"))
