@@ -217,5 +217,7 @@ def test_data_said_to_be_clean_must_be(xrec, tiny_recipe: Path, tmp_path: Path) 
     told = xrec(
         "run", tiny_recipe, "data.clean=none", "data.min_events=8", "--runs", tmp_path / "runs"
     )
-    refused(told, "events of users with fewer than 8", "set data.clean to default")
+    refused(
+        told, "events of users with fewer than 8", "let data.clean have the step short_histories"
+    )
     assert not (tmp_path / "runs").exists()

@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xrec import plugins
+from xrec.data.cleaning.finding import Step
+from xrec.data.cleaning.steps import DEFAULT, STEPS
 from xrec.data.tasks import CLICK, KNOWN, Task
 from xrec.errors import RecipeError, nearest
 
@@ -37,15 +39,14 @@ class Choice:
 class DataOptions:
     """data: how any dataset is cleaned, split and cut into windows."""
 
-    split: str = "leave_last_out"
-    clean: str = "default"
+    split: str = "leave_last_out"  # or leave_random_out: of each user, one event in any order
+    clean: Any = "default"  # or none, or a list of steps, "default" standing for its own
     history: int = 50  # events that a model looks back on
     min_events: int = 3  # users with fewer are left out: train, validate and test need one each
     exclude_seen: bool = True  # rank only items that the user has not had
 
     def __post_init__(self) -> None:
-        _one_of("split", self.split, ("leave_last_out",))
-        _one_of("clean", self.clean, ("default", "none"))
+        _one_of("split", self.split, ("leave_last_out", "leave_random_out"))
         _at_least("history", self.history, 1)
         _at_least("min_events", self.min_events, 3)
 
@@ -145,6 +146,7 @@ class Recipe:
     seed: int
     data: DataOptions
     dataset: Choice
+    clean: tuple[Step, ...]
     encoder: Choice
     model: Choice
     tasks: tuple[Task, ...]
@@ -203,6 +205,7 @@ class Recipe:
             seed=seed,
             data=data,
             dataset=dataset,
+            clean=_steps(data),
             encoder=_choice("encoder", given.get("encoder", "pretrained"), "encoder"),
             model=_choice("model", given["model"], "model"),
             tasks=tasks,
@@ -304,6 +307,34 @@ def _adapt(given: Any, tasks: Sequence[Task], train: TrainOptions) -> AdaptOptio
             f"val_{options.task}_loss"
         )
     return options
+
+
+def _steps(data: DataOptions) -> tuple[Step, ...]:
+    """The steps of cleaning that `data.clean` names, in the order of `STEPS`."""
+    given = [] if data.clean == "none" else data.clean
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, Sequence):
+        raise RecipeError(f"data.clean: expected default, none or a list of steps, got '{given}'")
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for at, each in enumerate(given):
+        choice = _choice("step", each, f"data.clean[{at}]")
+        if choice.name not in (*STEPS, "default"):
+            known = nearest(choice.name, (*STEPS, "default"))
+            raise RecipeError(f"{choice.key}: there is no step '{choice.name}'; {known}")
+        if choice.name == "default":
+            chosen = {**{name: {} for name in DEFAULT}, **chosen}
+        else:
+            chosen[choice.name] = choice.options
+    return tuple(step_of(name, data, chosen[name]) for name in STEPS if name in chosen)
+
+
+def step_of(name: str, data: DataOptions, options: Mapping[str, Any]) -> Step:
+    """A step of cleaning; what it is not told it takes from the other options of `data:`."""
+    implied: Mapping[str, Mapping[str, Any]] = {
+        "incomplete": {"times": data.split == "leave_last_out"},
+        "short_histories": {"events": data.min_events},
+    }
+    return fill(STEPS[name], {**implied.get(name, {}), **options}, f"data.clean.{name}")
 
 
 def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:

@@ -1,32 +1,57 @@
-"""Delimited text files read in full as text, where every complaint names file, line and column."""
+"""Files of tables read in full as text, where every complaint names file, line and column."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from xrec.errors import DataError
 
+#: Dates as ISO 8601 has them, the letter T or a space before the time, and a zone or none (UTC).
+ISO = (
+    "%Y-%m-%d %H:%M:%S%.f%:z",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+)
+
 
 @dataclass(frozen=True)
 class Sheet:
-    """The rows of one file, all columns text, and the line (from 1) that each row stands on."""
+    """The rows of one file, all columns text, and the line (from 1) that each row stands on.
+
+    types: the type that RecBole's header gives a column. unit: what a row stands on, if no line.
+    """
 
     path: Path
     rows: pl.DataFrame
     lines: pl.Series
+    types: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "line"
 
     def text(self, column: str) -> pl.Series:
         """A column as it is written."""
+        text = self.values(column)
+        if text.dtype != pl.String:
+            raise DataError(f"{self.path}: the column '{column}' holds lists, it must hold texts")
+        return text
+
+    def values(self, column: str) -> pl.Series:
+        """A column of texts or, in a Parquet file, of lists of texts."""
         if column not in self.rows.columns:
             known = ", ".join(self.rows.columns)
-            raise DataError(f"{self.path}, line 1: there is no column '{column}' among {known}")
+            head = f", {self.unit} 1" if self.unit == "line" else ""
+            raise DataError(f"{self.path}{head}: there is no column '{column}' among {known}")
         return self.rows[column]
+
+    def optional(self, column: str) -> pl.Series:
+        """A column as it is written, null where it is empty."""
+        return self.text(column).replace("", None)
 
     def ids(self, column: str, unique: bool = False) -> pl.Series:
         """A column of ids: none empty and, if `unique`, none twice."""
@@ -46,6 +71,16 @@ class Sheet:
         self.demand(column, known, f"is not a number from {low:.10g} to {high:.10g}")
         return number
 
+    def date(self, column: str, formats: Sequence[str] = ISO, optional: bool = False) -> pl.Series:
+        """A column of dates in any of `formats`, in seconds since 1970; empty as in `number`."""
+        text = self.text(column)
+        plain = text.str.replace(r"(\d)[Tt](\d)", "$1 $2").str.replace(r"[Zz]$", "+00:00")
+        tries = [_seconds(plain, each) for each in formats]
+        seconds = pl.select(pl.coalesce(tries)).to_series()
+        known = seconds.is_not_null() | (text == "") if optional else seconds.is_not_null()
+        self.demand(column, known, "is no date such as 2024-12-31 23:59:59")
+        return seconds
+
     def choice(self, column: str, known: Sequence[str]) -> pl.Series:
         """A column whose values are all in `known`, or empty, which becomes null."""
         text = self.text(column)
@@ -57,7 +92,7 @@ class Sheet:
         if good.all():
             return
         row, names = int((~good).arg_true()[0]), self.rows.columns
-        place = _place(self.path, self.lines[row], names, names.index(column))
+        place = _place(self.path, self.lines[row], names, names.index(column), self.unit)
         raise DataError(f"{place}: {self.rows[column][row]!r} {complaint}")
 
 
@@ -77,14 +112,17 @@ def read_lines(
     # A line that is empty is no row, so that blank lines at the end do no harm.
     filled = lines != ""
     lines, numbers = lines.filter(filled), numbers.filter(filled)
+    types = {}
     if not columns:
-        columns = _header(path, lines[0].split(separator))
+        head = lines[0].split(separator)
+        columns = _header(path, head)
+        types = dict(zip(columns, (name.partition(":")[2] for name in head), strict=True))
         lines, numbers = lines[1:], numbers[1:]
     _check_rows(path, len(lines))
     counts = lines.str.count_matches(separator, literal=True) + 1
     _check_counts(path, columns, counts, numbers)
     fields = lines.str.split_exact(separator, len(columns) - 1).struct.rename_fields(list(columns))
-    return Sheet(path, fields.struct.unnest(), numbers)
+    return Sheet(path, fields.struct.unnest(), numbers, types)
 
 
 def read_atomic(path: Path) -> Sheet:
@@ -95,9 +133,10 @@ def read_atomic(path: Path) -> Sheet:
     return read_lines(path, "\t")
 
 
-def read_csv(path: Path) -> Sheet:
-    """A file of comma-separated values with a header, quoted as RFC 4180 says."""
-    reader = csv.reader(io.StringIO(_decode(path, ("utf-8",), ","), newline=""), strict=True)
+def read_csv(path: Path, separator: str = ",", encodings: Sequence[str] = ("utf-8",)) -> Sheet:
+    """A file of values with a separator between and a header, quoted as RFC 4180 says."""
+    text = io.StringIO(_decode(path, encodings, separator), newline="")
+    reader = csv.reader(text, strict=True, delimiter=separator)
     rows, lines, start = [], [], 1
     try:
         for row in reader:
@@ -113,6 +152,29 @@ def read_csv(path: Path) -> Sheet:
     _check_counts(path, columns, pl.Series([len(row) for row in rows[1:]]), numbers)
     schema = dict.fromkeys(columns, pl.String)
     return Sheet(path, pl.DataFrame(rows[1:], schema=schema, orient="row"), numbers)
+
+
+def read_parquet(path: Path) -> Sheet:
+    """A Parquet file; what is null is empty, and lists of texts stay what they are."""
+    try:
+        rows = pl.read_parquet(path)
+        lists = [name for name, kind in rows.schema.items() if isinstance(kind, pl.List)]
+        rows = rows.with_columns(
+            pl.col(lists).cast(pl.List(pl.String), strict=False),
+            pl.all().exclude(lists).cast(pl.String, strict=False).fill_null(""),
+        )
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except pl.exceptions.PolarsError as error:
+        told = str(error).splitlines()[0]
+        raise DataError(f"{path} is no Parquet file that can be read: {told}") from error
+    _check_rows(path, len(rows))
+    return Sheet(path, rows, pl.int_range(1, len(rows) + 1, eager=True), unit="row")
+
+
+def _seconds(text: pl.Series, form: str) -> pl.Series:
+    moment = text.str.to_datetime(form, strict=False, time_unit="us")
+    return moment.dt.epoch("s")
 
 
 def _decode(path: Path, encodings: Sequence[str], separator: str) -> str:
@@ -163,6 +225,6 @@ def _check_counts(path: Path, columns: Sequence[str], counts: pl.Series, lines: 
         raise DataError(f"{place}: the row has {counts[row]} fields, it must have {len(columns)}")
 
 
-def _place(path: Path, line: int, columns: Sequence[str], column: int) -> str:
+def _place(path: Path, line: int, columns: Sequence[str], column: int, unit: str = "line") -> str:
     name = f" ({columns[column]})" if column < len(columns) else ""
-    return f"{path}, line {line}, column {column + 1}{name}"
+    return f"{path}, {unit} {line}, column {column + 1}{name}"

@@ -23,6 +23,7 @@ from xrec.data.tables import Tables
 from xrec.errors import DataError
 from xrec_plugins.datasets.download import Archive, fetch
 from xrec_plugins.datasets.files import Sheet, read_atomic, read_csv, read_lines
+from xrec_plugins.datasets.recbole import graph
 
 URL = "https://files.grouplens.org/datasets/movielens/"
 # The digests that TensorFlow Datasets pins (tensorflow_datasets/url_checksums/movielens.txt).
@@ -173,7 +174,7 @@ def _read_recbole(files: Sequence[Path], lowest: float) -> Tables:
     if ".user" in sheets:
         tables = tables.replace(users=_users(sheets[".user"], "user_id"))
     if ".kg" in sheets and ".link" in sheets:
-        tables = tables.replace(relations=_relations(sheets[".kg"], sheets[".link"]))
+        tables = tables.replace(relations=graph(sheets[".kg"], sheets[".link"]))
     return tables
 
 
@@ -242,20 +243,6 @@ def _users(sheet: Sheet, user: str) -> pl.DataFrame:
             "occupation": work.replace({**codes, "": None}),
         }
     )
-
-
-def _relations(graph: Sheet, links: Sheet) -> pl.DataFrame:
-    """What the graph says of films; what it says of others is nearly all the inverse of that."""
-    items = dict(zip(links.ids("entity_id"), links.ids("item_id"), strict=True))
-    facts = pl.DataFrame(
-        {
-            "subject": graph.ids("head_id"),
-            "predicate": graph.ids("relation_id"),
-            "object": graph.ids("tail_id"),
-        }
-    )
-    facts = facts.filter(pl.col("subject").is_in(list(items)))
-    return facts.with_columns(pl.col("subject", "object").replace(items))
 
 
 def _titled(sheet: Sheet, item: str, title: str, genres: str) -> pl.DataFrame:

@@ -12,6 +12,15 @@ from xrec.report.words import listed, percent, plain
 from xrec.runs.run import Run
 from xrec.runs.training import FALLING
 
+COUNTS = ("found", "dropped", "mended")
+#: How each split holds events out, in words.
+HELD_OUT = {
+    "leave_last_out": "Of each user the last event is the test and the one before it validates.",
+    "leave_random_out": (
+        "Of each user one event, drawn at random, is the test, and another one validates."
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Training:
@@ -26,6 +35,7 @@ class Training:
                 *map(Text, [_told(run, data["rows"], training), *training["notes"]]),
                 *_courses(training, run.recipe.train.monitor),
                 *_cleaning(data["found"]),
+                _leakage(data["leakage"]),
             ],
         )
 
@@ -38,8 +48,8 @@ def _told(run: Run, rows: dict[str, int], training: dict[str, Any]) -> str:
         f"A {plain(recipe.model.name)} model ({training['learning']:,} learned parameters), whose "
         f"item texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
         f"{plain(recipe.dataset.name)} data: {rows['interactions']:,} events of "
-        f"{rows['active users']:,} users and {rows['items']:,} items. Of each user the last "
-        f"event is the test and the one before it validates.{views}"
+        f"{rows['active users']:,} users and {rows['items']:,} items. "
+        f"{HELD_OUT[recipe.data.split]}{views}"
     )
 
 
@@ -72,13 +82,29 @@ def _course(epochs: list[dict[str, Any]], name: str, title: str, kept: bool = Fa
 
 def _cleaning(found: list[dict[str, Any]]) -> list[Block]:
     """What was found as a table, and what was looked for in vain as a sentence."""
-    rows = [(f["step"], f"{f['found']:,}", f["done"], f["example"]) for f in found if f["found"]]
-    head = ("found", "how many", "what was done", "one of them")
-    absent = "; ".join(f["step"] for f in found if not f["found"])
+    rows = [
+        (f["what"], *(f"{f[count]:,}" for count in COUNTS), "; ".join(f["examples"]))
+        for f in found
+        if f["found"]
+    ]
+    head = ("what", *COUNTS, "such as")
+    absent = "; ".join(f["what"] for f in found if not f["found"])
     return [
         *([Table(head, rows, caption="What cleaning found")] if rows else []),
         *([Text(f"Cleaning looked for these and found none: {absent}.")] if absent else []),
     ]
+
+
+def _leakage(checks: list[dict[str, Any]]) -> Text:
+    """What was looked for to be sure that nothing to be predicted is known beforehand."""
+    absent = "; ".join(check["what"] for check in checks if not check["found"])
+    words = [f"No leakage was found: of these there are none: {absent}."] if absent else []
+    words += [
+        f"{check['found']:,} of {check['cases']:,} {check['what']}."
+        for check in checks
+        if check["found"]
+    ]
+    return Text(" ".join(words))
 
 
 @hookimpl

@@ -358,6 +358,36 @@ def test_a_user_with_two_events_cannot_be_split():
     assert str(raised.value).startswith("user 'v' has fewer than 3 events")
 
 
+def test_events_without_times_can_be_split_at_random_alone():
+    rows = [("u", f"i{at}", None if at == 1 else at) for at in range(4)]
+    with pytest.raises(DataError) as raised:
+        _world(rows, length=3)
+    assert str(raised.value) == (
+        "1 of 4 events have no time, and leave_last_out splits by it: set data.split to "
+        "leave_random_out"
+    )
+
+
+def test_a_split_at_random_follows_the_seed():
+    rows = [(user, f"i{at:02}", None) for user in "uv" for at in range(20)]
+    items = sorted({item for _, item, _ in rows})
+    tables = Tables(
+        pl.DataFrame(
+            [(*row, 1.0, "play") for row in rows], schema=dict(INTERACTIONS), orient="row"
+        ),
+        pl.DataFrame({"item": items, "title": items, "text": items}),
+    )
+    options = DataOptions(split="leave_random_out", history=20)
+    one, same, other = (Data(tables, options, TrainOptions(), seed) for seed in (1, 1, 2))
+    assert _same(one.queries("test"), same.queries("test"))
+    assert not _same(one.queries("test"), other.queries("test"))
+    for stage, before in (("validate", 18), ("test", 19)):
+        queries = one.queries(stage)
+        assert (queries.history > 0).sum(1).tolist() == [before, before]
+        assert not (queries.history == queries.candidate[:, None]).any()
+        assert not queries.history_time.any()
+
+
 def test_titles_and_texts_begin_with_padding():
     data = small_data(items=15)
     assert data.titles[0] == data.texts[0] == ""

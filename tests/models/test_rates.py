@@ -32,7 +32,9 @@ def test_without_rates_all_that_learns_is_one_group() -> None:
 
 def test_the_longest_name_counts_up_to_a_dot() -> None:
     parameters = named()
-    found = rates_of(groups(parameters, 1, {"layers": 2, "layers.1": 3, "text.weight": 4}), parameters)
+    found = rates_of(
+        groups(parameters, 1, {"layers": 2, "layers.1": 3, "text.weight": 4}), parameters
+    )
     assert found == {
         "text.weight": 4, "layers.0.a": 2, "layers.0.b": 2, "layers.1.a": 3, "layers.10.a": 2,
         "layer": 1, "bias": 1,

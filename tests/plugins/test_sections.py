@@ -11,7 +11,7 @@ from chapters import artefact, blocks, rendered, words
 
 from xrec import Recipe
 from xrec.report.page import page
-from xrec.report.section import Card, Code, Picture, Table, Terms
+from xrec.report.section import Card, Code, Picture, Table, Terms, Text
 from xrec.runs.run import Run
 
 SECTIONS = ("summary", "training", "quality", "fidelity", "recommendations", "reproduce")
@@ -52,15 +52,23 @@ def test_training_tells_what_cleaning_found_and_what_not(tiny_run, tmp_path) -> 
     chapter = rendered("training", tiny_run)
     assert not blocks(chapter, Table)
     for each in found["found"]:
-        assert each["step"] in words(chapter)
+        assert each["what"] in words(chapter)
+    for check in found["leakage"]:
+        assert check["what"] in words(chapter)
 
     copy = Run(tiny_run.recipe, tmp_path)
     copy.store.write_text("training.json", (tiny_run.folder / "training.json").read_text())
-    found["found"][2] |= {"found": 1234, "example": "u1, i2"}
+    told = found["found"][2]
+    told |= {"found": 1235, "dropped": 1234, "mended": 1, "examples": ["u1, i2", "u3, i4"]}
+    found["leakage"][-1] |= {"found": 7}
     copy.store.write_json("data.json", found)
-    (table,) = blocks(rendered("training", copy), Table)
-    assert table.rows == [(found["found"][2]["step"], "1,234", "dropped", "u1, i2")]
-    assert found["found"][2]["step"] not in words(rendered("training", copy))
+    chapter = rendered("training", copy)
+    (table,) = blocks(chapter, Table)
+    assert table.head == ("what", "found", "dropped", "mended", "such as")
+    assert table.rows == [(told["what"], "1,235", "1,234", "1", "u1, i2; u3, i4")]
+    (cleaning, leakage) = blocks(chapter, Text)[-2:]
+    assert told["what"] not in cleaning.text
+    assert leakage.text.endswith(f"7 of 60 {found['leakage'][-1]['what']}.")
 
 
 def test_training_by_a_plugin_that_left_no_figures(tiny_run, tmp_path) -> None:

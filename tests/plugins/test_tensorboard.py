@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("tensorboard")
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from xrec.plugins import factory  # noqa: E402
+from xrec.plugins import factory
 
 
 def curve(folder: Path) -> list[tuple[int, float]]:

@@ -82,7 +82,9 @@ def assert_same(one: tuple[Recommender, Any], other: tuple[Recommender, Any]) ->
 
 
 @pytest.mark.parametrize("extra", [(), (Noise(),)], ids=["alone", "plugin"])
-@pytest.mark.parametrize(("optimizer", "rates"), [("adamw", {"views.identity": 0.002}), ("sgd", {})])
+@pytest.mark.parametrize(
+    ("optimizer", "rates"), [("adamw", {"views.identity": 0.002}), ("sgd", {})]
+)
 def test_a_stopped_training_ends_as_one_that_was_not(
     tmp_path: Path, optimizer: str, rates: dict[str, float], extra: tuple[object, ...]
 ) -> None:
@@ -336,7 +338,7 @@ def test_bf16_is_taken_where_the_device_has_it(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True})
     plugin = precision.plugin("bf16")
     assert (plugin.precision, plugin.device) == ("bf16-mixed", "cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     assert precision.plugin("bf16").device == "cuda"
@@ -346,7 +348,7 @@ def test_a_run_is_refused_before_anything_is_written(
     xrec: Any, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     out = tmp_path / "runs"
     code, _, err = xrec("run", tiny_recipe, "train.precision=bf16", "--runs", out)
     assert (code, out.exists()) == (2, False)

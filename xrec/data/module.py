@@ -26,13 +26,14 @@ QUERY_BATCH = 256  # users ranked at once
 
 
 class Data(LightningDataModule):
-    """Clean tables, indexed and split by leave-last-out.
+    """Clean tables, indexed and split by leave-last-out, in the order of time or in a random one.
 
     users, items, actions: vocabularies. profile, attributes: what is known of users and items.
     events: everything that happened, by user and time. tasks: what is predicted of an event;
     truth (E, T) float: the truth of each of them.
 
-    Raises DataError where a user has too few events to split, or where a task has no truth.
+    Raises DataError where a user has too few events to split, or one without a time to split by,
+    or where a task has no truth.
     """
 
     def __init__(
@@ -50,6 +51,12 @@ class Data(LightningDataModule):
                 f"user '{short[0]}' has fewer than {HELD_OUT['train'] + 1} events, and to train, "
                 "validate and test needs one each: leave data.clean at default"
             )
+        in_time = options.split == "leave_last_out"
+        if in_time and (untimed := tables.interactions["time"].null_count()):
+            raise DataError(
+                f"{untimed:,} of {len(tables.interactions):,} events have no time, and "
+                "leave_last_out splits by it: set data.split to leave_random_out"
+            )
         self.tables, self.options, self.train, self.seed = tables, options, train, seed
         self.tasks = tuple(tasks)
         self.users = Vocabulary(sorted(tables.interactions["user"].unique()), "user")
@@ -59,7 +66,8 @@ class Data(LightningDataModule):
         )
         self.profile = Attributes.of(tables.users, self.users, "user", ["user"])
         self.attributes = Attributes.of(tables.items, self.items, "item", ["item", "title", "text"])
-        self.events = Events.of(tables.interactions, self.users, self.items, self.actions)
+        order = None if in_time else seed
+        self.events = Events.of(tables.interactions, self.users, self.items, self.actions, order)
         self.truth = truths(self.tasks, self.events, self.actions)
 
     def known(self, task: int) -> Tensor:

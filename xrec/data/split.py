@@ -1,9 +1,13 @@
-"""Splitting each user's events in time: the last is the test, the one before validates."""
+"""Splitting each user's events: the last is the test, the one before validates.
+
+They are in the order of time, or in one that is drawn at random.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -14,6 +18,9 @@ from xrec.data.features import Vocabulary
 @dataclass(frozen=True)
 class Events:
     """Every event, sorted by user and time, as tensors; user u has rows start[u] : start[u + 1].
+
+    Where the split is at random, a user's events are in a random order instead, and times may be
+    unknown: 0.
 
     item, time, action (E,) int64; value (E,) float, NaN where there is none; start (U + 2,) int64,
     where row 0 of users is padding.
@@ -27,16 +34,29 @@ class Events:
 
     @classmethod
     def of(
-        cls, interactions: pl.DataFrame, users: Vocabulary, items: Vocabulary, actions: Vocabulary
+        cls,
+        interactions: pl.DataFrame,
+        users: Vocabulary,
+        items: Vocabulary,
+        actions: Vocabulary,
+        seed: int | None = None,
     ) -> Events:
-        """Sort interactions by user and time; events of the same second keep the file's order."""
+        """Sort interactions by user and time; events of the same second keep the file's order.
+
+        With a seed each user's events are shuffled instead, as it says.
+        """
         coded = interactions.select(
             pl.col("user").replace_strict(_codes(users), return_dtype=pl.Int64),
             pl.col("item").replace_strict(_codes(items), return_dtype=pl.Int64),
-            pl.col("time"),
+            pl.col("time").fill_null(0),
             pl.col("action").replace_strict(_codes(actions), default=0, return_dtype=pl.Int64),
             pl.col("value").cast(pl.Float32).fill_null(float("nan")),
-        ).sort("user", "time", maintain_order=True)
+        )
+        if seed is None:
+            coded = coded.sort("user", "time", maintain_order=True)
+        else:
+            order = np.random.default_rng(seed).permutation(len(coded))
+            coded = coded[order].sort("user", maintain_order=True)
         user, item, time, action, value = (
             torch.tensor(column.to_numpy().copy()) for column in coded
         )

@@ -62,7 +62,7 @@ def stages(run: Run) -> Iterator[Stage]:
     def said(*keys: str) -> tuple[Any, ...]:
         return tuple(run.recipe.resolved.get(key) for key in keys)
 
-    yield Stage("data", works.load, said("data", "hooks", "privacy"), (), _sources)
+    yield Stage("data", works.load, said("data", "hooks", "privacy", "seed"), (), _sources)
     yield Stage("encode", works.encode, (run.made["encoder"][0].digest(),), ("data",))
     built = said("encoder", "model", "tasks", "adapt")
     fitting = (*built, *said("train", "hooks", "privacy", "compress", "track", "seed"))

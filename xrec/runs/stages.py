@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,9 +11,9 @@ import torch
 from torch import Tensor
 
 from xrec import __version__, plugins
-from xrec.data.clean import Finding, clean
+from xrec.data.cleaning.steps import DEFAULT, NEEDED, clean, demand
+from xrec.data.leakage import leakage
 from xrec.data.module import QUERY_BATCH, Data
-from xrec.errors import DataError
 from xrec.explain.explanation import Explanation
 from xrec.fidelity.metric import Case
 from xrec.fidelity.protocol import latency
@@ -31,6 +30,7 @@ from xrec.models.quality import (
     task_report,
 )
 from xrec.models.recommender import Recommender
+from xrec.recipe import step_of
 from xrec.report.page import page
 from xrec.runs import explanations
 from xrec.runs.adapting import adapt
@@ -42,29 +42,26 @@ LIBRARIES = ("torch", "lightning", "transformers", "captum", "shap", "torchmetri
 
 
 def load(run: Run) -> None:
-    """Load the tables, let plugins change them, clean them."""
-    recipe = run.recipe
+    """Load the tables, let plugins change them, clean them, and see that their split leaks nothing.
+
+    Raises DataError where data that are said to be clean are not, or where the split leaks.
+    """
+    recipe, source = run.recipe, f"dataset {run.recipe.dataset.name}"
     tables = run.made["dataset"][0].load()
     tables = plugins.chain(run.manager.hook.xrec_tables, tables, recipe=recipe)
-    tables = tables.check(f"dataset {recipe.dataset.name}")
-    tables, findings = clean(tables, recipe.data.min_events)
-    if recipe.data.clean == "none":
-        _refuse(findings, recipe.dataset.name)
+    tables, findings = clean(tables.check(source), recipe.clean)
+    needed = DEFAULT if recipe.data.clean == "none" else NEEDED
+    demand(tables, [step_of(name, recipe.data, {}) for name in needed], source)
     for name, frame in tables.frames().items():
         run.store.write_table(f"data/{name}.parquet", frame)
     counts = {name: frame.height for name, frame in tables.frames().items()}
     counts["active users"] = tables.interactions["user"].n_unique()
-    run.store.write_json("data.json", {"rows": counts, "found": [f.row() for f in findings]})
-
-
-def _refuse(findings: Sequence[Finding], dataset: str) -> None:
-    """Raise DataError for the first thing that cleaning found in data said to be clean."""
-    for finding in findings:
-        if finding.found:
-            raise DataError(
-                f"dataset {dataset}: {finding.found} {finding.step}, such as {finding.example}; "
-                "mend them, or set data.clean to default"
-            )
+    told = {
+        "rows": counts,
+        "found": [finding.row() for finding in findings],
+        "leakage": [check.row() for check in leakage(run.data)],
+    }
+    run.store.write_json("data.json", told)
 
 
 def encode(run: Run) -> None:

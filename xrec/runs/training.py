@@ -111,9 +111,7 @@ def fit(
     if not model.hook.xrec_fit(trainer=trainer, module=model, data=data):
         if options.checkpoint:
             trainer.callbacks.append(Resume(checkpoint, options.checkpoint))
-        trainer.fit(
-            model, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None
-        )
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None)
         if not best.epoch:
             raise TrainingError(
                 f"training was of no use: in no epoch {options.monitor} was a number; set "

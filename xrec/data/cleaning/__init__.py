@@ -1,0 +1,1 @@
+"""Cleaning in small steps, each of which counts what it found, dropped and mended."""
