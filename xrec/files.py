@@ -45,7 +45,7 @@ def _explained(path: Path, error: OSError) -> Exception:
 
 
 def save_tensors(
-    tensors: Mapping[str, Any], path: Path, metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Any], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
     """Write a safetensors file. Raises OSError where that fails, as other ways of writing do."""
     from safetensors import SafetensorError  # torch comes with them, and takes its time

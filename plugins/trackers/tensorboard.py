@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorboard  # type: ignore[import-untyped]  # noqa: F401  # Lightning would fall back on tensorboardX without a word
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -21,7 +22,7 @@ class TensorBoard:
         if not step:
             shutil.rmtree(folder / "tensorboard" / stage, ignore_errors=True)
         # TensorBoard hides what an earlier file has from this step on.
-        after = {"purge_step": step} if step else {}
+        after: dict[str, Any] = {"purge_step": step} if step else {}
         return TensorBoardLogger(folder, name="tensorboard", version=stage, **after)
 
 

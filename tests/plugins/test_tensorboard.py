@@ -12,13 +12,13 @@ from lightning import seed_everything
 
 pytest.importorskip("tensorboard")
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from xrec import hookimpl  # noqa: E402
-from xrec.plugins import factory, new_manager  # noqa: E402
-from xrec.runs.resume import position  # noqa: E402
-from xrec.runs.training import fit  # noqa: E402
-from xrec.testing import small_data  # noqa: E402
+from xrec import hookimpl
+from xrec.plugins import factory, new_manager
+from xrec.runs.resume import position
+from xrec.runs.training import fit
+from xrec.testing import small_data
 
 
 @pytest.fixture
@@ -85,7 +85,9 @@ def train(folder: Path, stop: int) -> None:
     model.use(new_manager([Stop(stop)]))
     path = folder / "c.safetensors"
     begun = position(path, model, lambda text: None)
-    logger = factory("tracker", "tensorboard")().logger(folder, "train", begun.steps if begun else 0)
+    logger = factory("tracker", "tensorboard")().logger(
+        folder, "train", begun.steps if begun else 0
+    )
     fit(model, data, [logger], folder, path, lambda text: None)
 
 

@@ -23,7 +23,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8
 
 @st.composite
 def tensors(draw: st.DrawFn) -> Tensor:
-    """Any of a few types and shapes, empty and without dimensions among them, some of them views."""
+    """Some types and shapes, empty and without dimensions among them, some of them views."""
     shape = draw(st.lists(st.integers(0, 3), max_size=3))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     whole = (torch.randn([2, *shape], generator=generator) * 100).to(draw(st.sampled_from(DTYPES)))
@@ -119,12 +119,8 @@ def test_what_is_not_as_it_was_written_is_not_read(tmp_path: Path) -> None:
             read(path)
     for at in range(8, len(whole), 7):  # flip a bit; the first eight bytes are the header's length
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        try:
-            found = read(path)
-        except RunError as error:
-            assert f"checkpoint {path} " in str(error)
-        else:  # a bit that says nothing, such as of the header's padding
-            assert same(found, {"a": torch.arange(100.0), "b": [1, 2, 3]})
+        with pytest.raises(RunError, match=f"checkpoint {path} "):
+            read(path)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _checksum(tree: str, tensors: Mapping[str, Tensor]) -> str:
     found = zlib.crc32(tree.encode())
     for name, tensor in sorted(tensors.items()):
         found = zlib.crc32(f"{name} {tensor.dtype} {tensor.shape}".encode(), found)
-        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, found)
     return str(found)
 
 

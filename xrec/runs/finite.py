@@ -45,40 +45,39 @@ class Finite(Callback):
         self.best, self.folder = best, folder
         self.before: Step | None = None
         self.step: Step | None = None
-        self.copy: Tensor | None = None  # of a GPU's loss, on the CPU
-        self.copied: torch.cuda.Event | None = None
+        self.copy: tuple[Tensor, torch.cuda.Event] | None = None  # of a GPU's loss, and its end
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Remember which step it is."""
         self.before = self.step
         self.step = Step(trainer.current_epoch + 1, batch_idx + 1, batch.user)
 
-    def on_before_backward(self, trainer: Trainer, pl_module: Recommender, loss: Tensor) -> None:
+    def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
         """Look at the loss, or order a copy of it."""
         if not loss.is_cuda:
             self._check(loss, pl_module)
             return
         if self.copy is None:
-            self.copy, self.copied = torch.empty((), pin_memory=True), torch.cuda.Event()
-        self.copy.copy_(loss.detach(), non_blocking=True)
-        self.copied.record()
+            self.copy = torch.empty((), pin_memory=True), torch.cuda.Event()
+        copy, end = self.copy
+        copy.copy_(loss.detach(), non_blocking=True)
+        end.record()
 
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: Recommender, optimizer: Any
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         """Look at the copy of a GPU's loss."""
-        if self.copy is not None and self.copied is not None:
-            self.copied.synchronize()
-            self._check(self.copy, pl_module)
+        if self.copy is not None:
+            copy, end = self.copy
+            end.synchronize()
+            self._check(copy, pl_module)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Recommender, checkpoint: Any) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: Any) -> None:
         """Look at the weights: no checkpoint is of weights that are spoilt."""
         if not finite(pl_module):
             self._stop(pl_module, self.step, "gradient", "not finite")
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Recommender) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Look at the weights: no epoch is the best by weights that are spoilt."""
         if not finite(pl_module):
             self._stop(pl_module, self.step, "gradient", "not finite")
@@ -91,28 +90,32 @@ class Finite(Callback):
         self._stop(module, self.before, "gradient", "not finite")
 
     def _stop(self, module: Recommender, step: Step | None, what: str, value: str) -> NoReturn:
-        """Write the last good weights and say all that is known."""
+        """Keep the last good weights and say all that is known."""
+        path, whose = self.folder / GOOD, self._keep(module)
+        of = ""
+        if step is not None:
+            ids = module.data_module.users.ids
+            users = ", ".join(f"'{ids[user]}'" for user in step.users[:NAMED].tolist())
+            more = f" and {len(step.users) - NAMED} more" if len(step.users) > NAMED else ""
+            of = f" of epoch {step.epoch}, batch {step.batch} (users {users}{more})"
+        options = module.options
+        raise TrainingError(
+            f"training stopped: the {what}{of} is {value}; the last good weights, {whose}, are in "
+            f"{path}; "
+            f"try a lower train.lr than {options.lr:g} or train.clip than {options.clip:g}, or "
+            "look for what is odd in the data of these users"
+        )
+
+    def _keep(self, module: Recommender) -> str:
+        """Write the best weights so far, or else the latest that are good; says which they are."""
         whose, weights = "those it began with", self.best.weights
         if self.best.epoch:
             whose = f"those of epoch {self.best.epoch}"
         elif finite(module):
             whose, weights = "those before that batch", module.state_dict()
-        path = self.folder / GOOD
-        with written(path) as partial:
+        with written(self.folder / GOOD) as partial:
             save_tensors({k: t.detach().cpu().clone() for k, t in weights.items()}, partial)
-        where = f"the {what}"
-        if step is not None:
-            ids = module.data_module.users.ids
-            named = [f"'{ids[user]}'" for user in step.users[:NAMED].tolist()]
-            more = len(step.users) - len(named)
-            users = ", ".join(named) + (f" and {more} more" if more else "")
-            where = f"the {what} of epoch {step.epoch}, batch {step.batch} (users {users})"
-        options = module.options
-        raise TrainingError(
-            f"training stopped: {where} is {value}; the last good weights, {whose}, are in {path}; "
-            f"try a lower train.lr than {options.lr:g} or a lower train.clip than {options.clip:g}, "
-            "or look for what is odd in the data of these users"
-        )
+        return whose
 
 
 def finite(module: LightningModule) -> bool:

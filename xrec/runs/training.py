@@ -110,7 +110,8 @@ def fit(
     (folder / GOOD).unlink(missing_ok=True)
     if not model.hook.xrec_fit(trainer=trainer, module=model, data=data):
         if options.checkpoint:
-            trainer.callbacks.append(Resume(checkpoint, options.checkpoint))
+            resume = Resume(checkpoint, options.checkpoint)
+            trainer.callbacks.append(resume)  # type: ignore[attr-defined]
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None)
         if not best.epoch:
             raise TrainingError(
