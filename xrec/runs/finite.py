@@ -101,9 +101,8 @@ class Finite(Callback):
         options = module.options
         raise TrainingError(
             f"training stopped: the {what}{of} is {value}; the last good weights, {whose}, are in "
-            f"{path}; "
-            f"try a lower train.lr than {options.lr:g} or train.clip than {options.clip:g}, or "
-            "look for what is odd in the data of these users"
+            f"{path}; try a lower train.lr than {options.lr:g} or train.clip than "
+            f"{options.clip:g}, or look for what is odd in the data of these users"
         )
 
     def _keep(self, module: Recommender) -> str:
