@@ -10,7 +10,7 @@ import torch
 from tongues import bytes_of, saved
 from transformers import AutoModel
 
-from xrec import Recipe, run
+from xrec import Recipe, hookimpl, run
 from xrec.data.batches import Batch
 from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE
 from xrec.data.module import Data
@@ -20,7 +20,9 @@ from xrec.explain.game import Game
 from xrec.explain.target import logit
 from xrec.fidelity.truth import laid_out
 from xrec.models.recommender import Recommender
+from xrec.plugins import new_manager
 from xrec.report.card import card
+from xrec.runs.training import fit
 from xrec.testing import check_explainer, check_model, small_data
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.encoders.pretrained import Pretrained
@@ -293,6 +295,43 @@ def test_training_fits_what_it_is_shown(shelf):
         model.pair_losses(pairs)["click"].backward()
         optimizer.step()
     assert float(model.pair_losses(pairs)["click"]) < first / 4
+
+
+class Stop:
+    """Stops training at its n-th step, from 1."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    @hookimpl
+    def xrec_loss(self) -> None:
+        self.at -= 1
+        if not self.at:
+            raise KeyError("stop")
+
+
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_a_stopped_training_goes_on_with_what_of_the_language_learns(shelf, tmp_path, tune: str):
+    if tune == "lora":
+        pytest.importorskip("peft")
+
+    def train(folder: Path, stop: int = 0) -> CrossEncoderRecommender:
+        data = _data()
+        rates = {"language": 1e-4}
+        data.train = replace(data.train, epochs=2, checkpoint=2, rates=rates, validate=4)
+        model = _model(shelf("bert"), data, tune=tune).train()
+        model.use(new_manager([Stop(stop)]))
+        fit(model, data, [], folder, folder / "c.safetensors", lambda text: None)
+        return model
+
+    whole = train(tmp_path / "whole").state_dict()
+    steps = len(_data().train_dataloader())
+    for stop in (4, steps - 1, 3):
+        with pytest.raises(KeyError):
+            train(tmp_path / "stopped", stop)
+    found = train(tmp_path / "stopped").state_dict()
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
 
 
 # Explaining
