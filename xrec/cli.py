@@ -27,13 +27,14 @@ out = Console(soft_wrap=True, highlight=False)
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, as in train.epochs=2.")
 ]
+Runs = Annotated[Path, typer.Option(help="The folder that runs are kept in.")]
 
 
 @app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, such as recipes/quickstart.yaml.")],
     overrides: Overrides = None,
-    runs: Annotated[Path, typer.Option(help="The folder that runs are kept in.")] = Path("runs"),
+    runs: Runs = Path("runs"),
 ) -> None:
     """Carry out a recipe, going on where an earlier run of it stopped."""
     from xrec.recipe import Recipe
@@ -57,6 +58,38 @@ def _print_places(finished: Run) -> None:
     report = finished.folder / "report.html"
     if report.is_file():
         out.print(f"report: {report}", markup=False)
+
+
+@app.command()
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file with the key tune:.")],
+    overrides: Overrides = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many in all; else as the recipe says.")
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Search a recipe's options for the best on the validation users, going on after a kill."""
+    from xrec.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides or ())
+    from xrec.tune import search
+
+    found = search.tune(loaded, runs, trials, tell=lambda text: out.print(text, markup=False))
+    keys = list(loaded.tune.space if loaded.tune else ())
+    rows = [
+        (
+            f"{at}{' *' if at == found.best + 1 else ''}",
+            *(search.shown(trial.values[key]) if key in trial.values else "" for key in keys),
+            trial.said or search.shown(trial.value),
+        )
+        for at, trial in enumerate(found.outcomes, start=1)
+    ]
+    out.print(_table(("trial", *keys, found.metric), rows))
+    if found.importances:
+        shares = [(key, f"{share:.2f}") for key, share in found.importances.items()]
+        out.print(_table(("key", "importance"), shares))
+    out.print(f"best: xrec run {found.folder / search.BEST}", markup=False)
 
 
 @app.command()
