@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True, highlight=False)
 
+STOPPED = 130  # the exit code that typer makes of Ctrl-C
+
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, as in train.epochs=2.")
 ]
@@ -165,6 +167,7 @@ def main() -> None:
     except XrecError as error:
         print(f"xrec: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("xrec: stopped; start the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == STOPPED:
+            print("xrec: stopped; start the same command again to go on", file=sys.stderr)
+        raise

@@ -141,13 +141,12 @@ def test_drawing_follows_the_seed(tmp_path: Path, whole) -> None:
 def prunable(**tune: object) -> Recipe:
     given = {
         "name": "tiny",
-        "data": {"dataset": "planted", "users": 20, "items": 40, "events": 6, "history": 4},
+        "data": {"dataset": "planted", "users": 20, "items": 100, "events": 6, "history": 4},
         "encoder": {"name": "hashed", "size": 4},
         "model": {"name": "sequential", "width": 4, "layers": 1},
         "train": {"epochs": 4, "patience": 4, "negatives": 2},
-        "tune": {"space": {"train.lr": {"low": 0.0, "high": 1.0}}, **tune},
+        "tune": {"space": {"train.lr": {"low": 1e-6, "high": 1.0}}, **tune},
     }
-    given["tune"]["space"]["train.lr"]["low"] = 1e-6
     return Recipe.of(given)
 
 
@@ -279,15 +278,10 @@ def test_the_command_shows_the_trials_and_the_best(xrec, whole) -> None:
 def test_a_missing_extra(xrec, recipe: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "xrec.tune.search")
     monkeypatch.setitem(sys.modules, "optuna", None)
-    import xrec.tune
-
-    monkeypatch.delattr(xrec.tune, "search")
-    code, _, err = xrec_call(xrec, recipe, tmp_path)
-    assert code == 2
-    assert err == "xrec: xrec tune needs the package optuna: pip install 'xrec[optuna]'\n"
-
-
-def xrec_call(xrec, recipe: Path, folder: Path) -> tuple[int, str, str]:
-    told = xrec("tune", recipe, "--runs", folder / "runs")
-    assert not (folder / "runs").exists()
-    return told
+    monkeypatch.delattr(sys.modules["xrec.tune"], "search")
+    code, _, err = xrec("tune", recipe, "--runs", tmp_path / "runs")
+    assert (code, err) == (
+        2,
+        "xrec: xrec tune needs the package optuna: pip install 'xrec[optuna]'\n",
+    )
+    assert not (tmp_path / "runs").exists()

@@ -54,6 +54,6 @@ def _try(recipe: Recipe, options: TuneOptions, key: str, value: object) -> None:
     try:
         recipe.changed({key: value}).check()
     except RecipeError as error:
-        if beside and isinstance(error.__cause__, ValueError):
+        if beside and type(error.__cause__) is ValueError:  # no child: those are of a wrong type
             return
         raise RecipeError(f"tune.space.{key}: with {value}, {error}") from error
