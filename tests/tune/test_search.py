@@ -47,11 +47,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> search.Found:
 def scripted(monkeypatch: pytest.MonkeyPatch):
     """Training that fits nothing, and a validation metric that is what the test says it is."""
 
-    def set_up(metric) -> None:
+    def set_up(metric, mrr: float = 0.5) -> None:
         def log(model: Recommender) -> None:
-            model._parts.clear()
             value = metric(model.options.lr, model.trainer.current_epoch)
-            model.log_dict({"val_ndcg@10": torch.tensor(value)})
+            model.log_dict({"val_ndcg@10": torch.tensor(value), "val_mrr": mrr})
 
         monkeypatch.setattr(Recommender, "on_validation_epoch_end", log)
 
@@ -68,9 +67,8 @@ def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_goes_on_after_it_was_stopped(recipe: Path, tmp_path: Path, whole, sent) -> None:
-    process, trial = start(recipe, tmp_path / "runs"), 0
+def stop_in_second_trial(recipe: Path, out: Path, sent: signal.Signals) -> tuple[int, str]:
+    process, trial = start(recipe, out), 0
     assert process.stdout is not None
     for line in process.stdout:
         trial += line.startswith("trial ")
@@ -78,16 +76,15 @@ def test_goes_on_after_it_was_stopped(recipe: Path, tmp_path: Path, whole, sent)
             process.send_signal(sent)
             break
     _, err = process.communicate()
-    if sent == signal.SIGINT:
-        assert (process.returncode, err) == (
-            130,
-            "xrec: stopped; start the same command again to go on\n",
-        )
-    else:
-        assert process.returncode == -9
+    return process.returncode, err
+
+
+def test_goes_on_after_a_kill(recipe: Path, tmp_path: Path, whole) -> None:
+    code, _ = stop_in_second_trial(recipe, tmp_path / "runs", signal.SIGKILL)
+    assert code == -9
     (journal,) = tmp_path.rglob(search.JOURNAL)
     with journal.open("ab") as file:
-        file.write(b'{"op_code": 4, "wor')  # a kill in the middle of a line
+        file.write(b'{"op_code": 4, "wor')  # as if killed in the middle of a line
     said: list[str] = []
     found = tune(Recipe.load(recipe), tmp_path / "runs", tell=said.append)
     trials = [line for line in said if line.startswith("trial")]
@@ -98,6 +95,14 @@ def test_goes_on_after_it_was_stopped(recipe: Path, tmp_path: Path, whole, sent)
         [trial.value for trial in whole.outcomes], abs=1e-6
     )
     assert found.best == whole.best
+
+
+def test_ctrl_c_says_how_to_go_on(recipe: Path, tmp_path: Path) -> None:
+    code, err = stop_in_second_trial(recipe, tmp_path / "runs", signal.SIGINT)
+    assert (code, err) == (130, "xrec: stopped; start the same command again to go on\n")
+    (journal,) = tmp_path.rglob(search.JOURNAL)
+    begun = [line for line in journal.read_text().splitlines() if '"op_code":4' in line]
+    assert len(begun) == 2
 
 
 def test_a_finished_search_does_nothing_and_more_trials_add_to_it(whole) -> None:
@@ -124,18 +129,6 @@ def test_best_is_a_recipe_that_runs_to_the_same_metric(whole, tmp_path: Path) ->
     assert best.changed(outcome.values).resolved == best.resolved
     epochs = run(best, tmp_path / "runs").store.json("training.json")["epochs"]
     assert max(epoch["val_ndcg@10"] for epoch in epochs) == pytest.approx(outcome.value, abs=1e-6)
-
-
-def test_drawing_follows_the_seed(tmp_path: Path, whole) -> None:
-    def drawn(seed: int, name: str) -> list[dict]:
-        (tmp_path / "tiny.yaml").write_text(TINY + SPACE + f"seed: {seed}\n")
-        recipe = Recipe.load(tmp_path / "tiny.yaml", ["train.epochs=1"])
-        return [trial.values for trial in tune(recipe, tmp_path / name, 2).outcomes]
-
-    one = drawn(1, "one")
-    assert one == drawn(1, "again")
-    assert one != drawn(2, "two")
-    assert one[0] != one[1]
 
 
 def prunable(**tune: object) -> Recipe:
@@ -170,7 +163,20 @@ def test_pruning_stops_what_does_badly(scripted, tmp_path: Path) -> None:
         assert trial.said == ("pruned after epoch 1" if bad else "")
         finished += [] if bad else [lr]
     assert {trial.state for trial in found.outcomes} == {"pruned", "complete"}
-    assert found.outcomes[found.best].value == max(finished)
+    assert found.outcomes[found.best].value == pytest.approx(max(finished))
+
+
+def test_drawing_follows_the_seed(scripted, tmp_path: Path) -> None:
+    scripted(lambda lr, epoch: lr)
+
+    def drawn(seed: int, name: str) -> list[dict]:
+        recipe = Recipe.of({**prunable(startup=2).resolved, "seed": seed, "train": {"epochs": 1}})
+        return [dict(trial.values) for trial in tune(recipe, tmp_path / name, 4).outcomes]
+
+    one = drawn(1, "one")
+    assert one == drawn(1, "again")
+    assert one != drawn(2, "two")
+    assert len({tuple(values.items()) for values in one}) == 4
 
 
 def test_without_a_pruner_all_are_completed(scripted, tmp_path: Path) -> None:
@@ -217,9 +223,10 @@ def test_options_that_do_not_go_together_fail_their_trial(scripted, tmp_path: Pa
 
 
 def test_a_metric_that_is_no_number_fails(scripted, tmp_path: Path) -> None:
-    scripted(lambda lr, epoch: float("nan"))
+    scripted(lambda lr, epoch: lr, mrr=float("nan"))
+    recipe = prunable(metric="val_mrr").changed({"train.epochs": 1})
     with pytest.raises(RunError, match="none of the 2 trials of .* was completed, so none is best"):
-        tune(prunable(), tmp_path, 2)
+        tune(recipe, tmp_path, 2)
 
 
 def test_a_metric_that_is_not_measured(scripted, tmp_path: Path) -> None:

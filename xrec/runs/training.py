@@ -90,9 +90,9 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train `model` in place and leave it with its best weights; returns each epoch's figures.
 
-    `watching` hear of the training beside what keeps the weights. Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
-    A plugin may train it instead, through `xrec_fit`; then there are no checkpoints, and the
-    weights are as the plugin left them.
+    Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
+    `watching` hear of the training too. A plugin may train it instead, through `xrec_fit`; then
+    there are no checkpoints, and the weights are as the plugin left them.
     """
     options = data.train
     best = BestWeights(options.monitor, tell)

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from xrec.errors import RecipeError, RunError, nearest
 from xrec.runs import pipeline
 from xrec.runs.run import Run
+from xrec.runs.stages import beginning
 from xrec.runs.training import fit, new_trainer
 
 
@@ -58,7 +59,7 @@ def judge(run: Run, watch: Watch) -> float | None:
     """
     pipeline.prepare(run)
     seed_everything(run.recipe.seed, verbose=False)
-    model = run.fresh_model()
+    model = beginning(run)
     try:
         fit(model, run.data, [], run.folder, run.tell, [watch])
     except SystemExit as stopped:  # what Lightning makes of Ctrl-C

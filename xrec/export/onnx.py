@@ -1,0 +1,63 @@
+"""ONNX: graphs that run in any of its runtimes, without PyTorch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from xrec import plugins
+from xrec.data.batches import Batch
+from xrec.errors import RunError
+from xrec.export.graph import Graph, Scorer
+from xrec.runs.run import Run
+
+try:
+    import onnx  # noqa: F401  the three are one extra: torch imports the first two later
+    import onnxruntime
+    import onnxscript  # noqa: F401
+except ModuleNotFoundError as error:
+    raise plugins.lacking("xrec export --format onnx", error, extra="onnx") from error
+
+SUFFIX = ".onnx"
+
+
+def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None:
+    """Write a file a graph. Raises RunError where one cannot be traced, or be said in ONNX."""
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for graph in graphs:
+        program = graph.program(batch)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                written = torch.onnx.export(
+                    program,
+                    input_names=graph.inputs,
+                    output_names=[graph.name],
+                    dynamo=True,
+                    verbose=False,
+                )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise RunError(
+                f"the model {type(graph.model).__name__} has operations that ONNX lacks "
+                f"({str(error).strip().splitlines()[0]}): choose --format pt2 or safetensors"
+            ) from error
+        assert written is not None
+        written.save(folder / f"{graph.name}{SUFFIX}")
+
+
+def read(folder: Path, graph: Graph) -> Scorer:
+    """A graph as a server loads it."""
+    session = onnxruntime.InferenceSession(
+        folder / f"{graph.name}{SUFFIX}", providers=["CPUExecutionProvider"]
+    )
+
+    def score(batch: Batch) -> torch.Tensor:
+        given = {name: tensor.numpy() for name, tensor in graph.given(batch).items()}
+        return torch.from_numpy(session.run([graph.name], given)[0])
+
+    return score
