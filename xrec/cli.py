@@ -122,6 +122,26 @@ def explain(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    kind: Annotated[str, typer.Option("--format", help="onnx, pt2 or safetensors.")],
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where to; else export/ in the run.")
+    ] = None,
+) -> None:
+    """Take a run's model to where it is served, checked to score as it does in the run."""
+    from xrec.export import export as exporting
+    from xrec.runs.run import Run
+
+    written, checked = exporting.export(Run.open(run), kind, folder)
+    out.print(
+        f"checked: {checked.rows} queries differ by {checked.difference:.1e} at most",
+        markup=False,
+    )
+    out.print(f"export: {written}", markup=False)
+
+
+@app.command()
 def plugins(
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as explainer.")] = None,
 ) -> None:

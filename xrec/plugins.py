@@ -118,15 +118,21 @@ def _import(listing: Listing) -> Any:
         ) from error
 
 
-def lacking(who: str, error: ModuleNotFoundError, package: str = "xrec") -> PluginError:
-    """What to raise where `who`, a part of an installed package, lacks one that it imports."""
+def lacking(
+    who: str, error: ModuleNotFoundError, package: str = "xrec", extra: str = ""
+) -> PluginError:
+    """What to raise where `who`, a part of an installed package, lacks one that it imports.
+
+    extra: the extra of `package` that brings it, where that is not called after what is imported.
+    """
     missing = (error.name or "?").partition(".")[0]
     try:
         extras = metadata(package).get_all("Provides-Extra") or ()
     except PackageNotFoundError:  # a plugin that no installed package declares
         extras = ()
-    known = missing.lower() in extras  # metadata spell extras in lower case
-    install = f"{package}[{missing}]" if known else missing
+    wanted = extra or missing
+    known = wanted.lower() in extras  # metadata spell extras in lower case
+    install = f"{package}[{wanted}]" if known else missing
     return PluginError(f"{who} needs the package {missing}: pip install '{install}'")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -13,6 +13,8 @@ from xrec.errors import RunError
 from xrec.models.recommender import Recommender
 
 SCORE, CATALOGUE = "score", "catalogue"
+
+#: What an exported graph is when it is loaded: from a batch to logits.
 Scorer = Callable[[Batch], Tensor]
 
 
@@ -27,60 +29,56 @@ class Graph:
     """
 
     name: str
-    model: Recommender
     inputs: tuple[str, ...]
-
-    def answer(self, batch: Batch) -> Tensor:
-        """What the model itself says."""
-        with torch.no_grad():
-            if self.name == CATALOGUE:
-                return self.model.catalogue(batch)
-            return self.model.score(self.model.embed(batch))
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """The graph's inputs, for a batch."""
         return {name: getattr(batch, name) for name in self.inputs}
 
-    def program(self, batch: Batch) -> torch.export.ExportedProgram:
+    def answer(self, model: Recommender, batch: Batch) -> Tensor:
+        """What the model itself says."""
+        with torch.no_grad():
+            return _ask(model, self.name, batch)
+
+    def program(self, model: Recommender, batch: Batch) -> torch.export.ExportedProgram:
         """The graph that torch.export traces on a batch; it takes any number of rows.
 
         Raises RunError where the model's code is not such that it can be traced.
         """
         given = tuple(self.given(batch).values())
         rows = torch.export.Dim("rows", min=1)
-        shapes = ({0: rows},) * len(given)  # for one *argument
+        shapes = ({0: rows},) * len(given)  # all of one *argument
         try:
             with torch.no_grad():
                 return torch.export.export(
-                    _Module(self, batch), given, dynamic_shapes=(shapes,), strict=True
+                    _Module(self, model, batch), given, dynamic_shapes=(shapes,), strict=True
                 )
         except Exception as error:  # dynamo raises many kinds, all about the model's code
             raise RunError(
-                f"the model {type(self.model).__name__} cannot be traced to a graph "
-                f"({str(error).strip().splitlines()[0]}): --format safetensors fits any model"
+                f"the model {type(model).__name__} cannot be traced to a graph "
+                f"({str(error).strip().splitlines()[0]}): choose --format safetensors"
             ) from error
 
 
 class _Module(nn.Module):
-    """The graph as a module of tensors alone; what of a batch it is not given is 0."""
+    """A graph as a module of tensors alone; what of a batch it is not given is 0."""
 
-    def __init__(self, graph: Graph, batch: Batch) -> None:
+    def __init__(self, graph: Graph, model: Recommender, batch: Batch) -> None:
         super().__init__()
-        self.model, self.inputs = graph.model, graph.inputs
-        self.whole = graph.name == CATALOGUE
-        self.shapes = {name: tensor.shape[1:] for name, tensor in _ids(batch).items()}
+        self.name, self.model, self.inputs = graph.name, model, graph.inputs
+        self.shapes = {name: tuple(tensor.shape[1:]) for name, tensor in ids(batch).items()}
 
     def forward(self, *given: Tensor) -> Tensor:
         """(B, …) int64 tensors, in the order of the graph's inputs → logits."""
         known = dict(zip(self.inputs, given, strict=True))
-        rows = given[0].shape[0]
         for name, shape in self.shapes.items():
             if name not in known:
-                known[name] = given[0].new_zeros((rows, *shape))
-        batch = Batch(**known)
-        if self.whole:
-            return self.model.catalogue(batch)
-        return self.model.score(self.model.embed(batch))
+                known[name] = given[0].new_zeros((given[0].shape[0], *shape))
+        return _ask(self.model, self.name, Batch(**known))
+
+
+def _ask(model: Recommender, name: str, batch: Batch) -> Tensor:
+    return model.catalogue(batch) if name == CATALOGUE else model.score(model.embed(batch))
 
 
 def graphs(model: Recommender, batch: Batch) -> list[Graph]:
@@ -89,23 +87,23 @@ def graphs(model: Recommender, batch: Batch) -> list[Graph]:
     What an answer does not follow, on `batch`, is no input of its graph: the history always is,
     and the candidate that of a score.
     """
-    found = [_graph(SCORE, model, batch, ("history", "candidate"))]
+    found = [_graph(model, SCORE, batch, ("history", "candidate"))]
     if type(model).catalogue is not Recommender.catalogue:
-        found.append(_graph(CATALOGUE, model, batch, ("history",)))
+        found.append(_graph(model, CATALOGUE, batch, ("history",)))
     return found
 
 
-def _graph(name: str, model: Recommender, batch: Batch, always: Sequence[str]) -> Graph:
-    whole = Graph(name, model, tuple(_ids(batch)))
-    answer, inputs = whole.answer(batch), []
-    for field, tensor in _ids(batch).items():
+def _graph(model: Recommender, name: str, batch: Batch, always: Sequence[str]) -> Graph:
+    whole = Graph(name, tuple(ids(batch)))
+    answer, inputs = whole.answer(model, batch), []
+    for field, tensor in ids(batch).items():
         without = replace(batch, **{field: torch.zeros_like(tensor)})
-        if field in always or not whole.answer(without).equal(answer):
+        if field in always or not whole.answer(model, without).equal(answer):
             inputs.append(field)
-    return replace(whole, inputs=tuple(inputs))
+    return Graph(name, tuple(inputs))
 
 
-def _ids(batch: Batch) -> Mapping[str, Tensor]:
+def ids(batch: Batch) -> dict[str, Tensor]:
     """The fields of a batch that a model may read of a query: those of ids."""
     given = {f.name: getattr(batch, f.name) for f in fields(batch)}
     return {

@@ -30,7 +30,7 @@ def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for graph in graphs:
-        program = graph.program(batch)
+        program = graph.program(run.model, batch)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -43,7 +43,7 @@ def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None
                 )
         except torch.onnx.errors.OnnxExporterError as error:
             raise RunError(
-                f"the model {type(graph.model).__name__} has operations that ONNX lacks "
+                f"the model {type(run.model).__name__} has operations that ONNX lacks "
                 f"({str(error).strip().splitlines()[0]}): choose --format pt2 or safetensors"
             ) from error
         assert written is not None

@@ -20,7 +20,7 @@ SUFFIX = ".pt2"
 def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None:
     """Write a file a graph. Raises RunError where one cannot be traced, or would hold a pickle."""
     for graph in graphs:
-        program = graph.program(batch)
+        program = graph.program(run.model, batch)
         program.example_inputs = None  # torch would pickle them
         path = folder / f"{graph.name}{SUFFIX}"
         torch.export.save(program, path)
