@@ -15,7 +15,9 @@ LR = {"low": 1e-4, "high": 1e-2, "log": True}
 
 
 def searched(**space: object) -> Recipe:
-    return Recipe.of({**PLAIN, "tune": {"space": {k.replace("__", "."): v for k, v in space.items()}}})
+    return Recipe.of(
+        {**PLAIN, "tune": {"space": {k.replace("__", "."): v for k, v in space.items()}}}
+    )
 
 
 def test_a_run_does_not_follow_tune() -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from xrec.data.batches import Batch
-from xrec.errors import RunError
 from xrec.models.recommender import Recommender
 
 SCORE, CATALOGUE = "score", "catalogue"
@@ -40,28 +39,13 @@ class Graph:
         with torch.no_grad():
             return _ask(model, self.name, batch)
 
-    def program(self, model: Recommender, batch: Batch) -> torch.export.ExportedProgram:
-        """The graph that torch.export traces on a batch; it takes any number of rows.
-
-        Raises RunError where the model's code is not such that it can be traced.
-        """
-        given = tuple(self.given(batch).values())
-        rows = torch.export.Dim("rows", min=1)
-        shapes = ({0: rows},) * len(given)  # all of one *argument
-        try:
-            with torch.no_grad():
-                return torch.export.export(
-                    _Module(self, model, batch), given, dynamic_shapes=(shapes,), strict=True
-                )
-        except Exception as error:  # dynamo raises many kinds, all about the model's code
-            raise RunError(
-                f"the model {type(model).__name__} cannot be traced to a graph "
-                f"({str(error).strip().splitlines()[0]}): choose --format safetensors"
-            ) from error
+    def module(self, model: Recommender, batch: Batch) -> nn.Module:
+        """The graph as a module of tensors alone, for batches of the shapes of `batch`."""
+        return _Module(self, model, batch)
 
 
 class _Module(nn.Module):
-    """A graph as a module of tensors alone; what of a batch it is not given is 0."""
+    """What of a batch it is not given is 0."""
 
     def __init__(self, graph: Graph, model: Recommender, batch: Batch) -> None:
         super().__init__()

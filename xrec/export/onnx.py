@@ -28,23 +28,26 @@ SUFFIX = ".onnx"
 def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None:
     """Write a file a graph. Raises RunError where one cannot be traced, or be said in ONNX."""
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for graph in graphs:
-        program = graph.program(run.model, batch)
+        given = tuple(graph.given(batch).values())
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 written = torch.onnx.export(
-                    program,
+                    graph.module(run.model, batch),
+                    given,
                     input_names=graph.inputs,
                     output_names=[graph.name],
+                    dynamic_shapes=(({0: "rows"},) * len(given),),  # all of one *argument
                     dynamo=True,
                     verbose=False,
                 )
         except torch.onnx.errors.OnnxExporterError as error:
+            said = str(error.__cause__ or error).strip().splitlines()[0]
             raise RunError(
-                f"the model {type(run.model).__name__} has operations that ONNX lacks "
-                f"({str(error).strip().splitlines()[0]}): choose --format pt2 or safetensors"
+                f"the model {type(run.model).__name__} cannot be said in ONNX ({said}): choose "
+                "--format pt2 or safetensors"
             ) from error
         assert written is not None
         written.save(folder / f"{graph.name}{SUFFIX}")
