@@ -206,7 +206,7 @@ def test_a_damaged_export_is_refused(exported, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"export .*: weights.safetensors is not as it was checked"):
         load(folder)
     (folder / MANIFEST).unlink()
-    with pytest.raises(RunError, match="is no export: it has no export.json"):
+    with pytest.raises(RunError, match=r"is no export: it has no export.json"):
         load(folder)
 
 
