@@ -69,11 +69,13 @@ def graphs(model: Recommender, batch: Batch) -> list[Graph]:
     """The graphs of a model: its score, and its catalogue where that is not one score an item.
 
     What an answer does not follow, on `batch`, is no input of its graph: the history always is,
-    and the candidate that of a score.
+    and the candidate that of a score. A catalogue that follows who the user is, as one does that
+    leaves out what they had, looks that up in the run's data: it is no graph.
     """
     found = [_graph(model, SCORE, batch, ("history", "candidate"))]
     if type(model).catalogue is not Recommender.catalogue:
-        found.append(_graph(model, CATALOGUE, batch, ("history",)))
+        catalogue = _graph(model, CATALOGUE, batch, ("history",))
+        found += [] if "user" in catalogue.inputs else [catalogue]
     return found
 
 

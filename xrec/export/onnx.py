@@ -27,8 +27,8 @@ SUFFIX = ".onnx"
 
 def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None:
     """Write a file a graph. Raises RunError where one cannot be traced, or be said in ONNX."""
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("torch", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is raised
     for graph in graphs:
         given = tuple(graph.given(batch).values())
         try:
@@ -47,7 +47,7 @@ def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None
             said = str(error.__cause__ or error).strip().splitlines()[0]
             raise RunError(
                 f"the model {type(run.model).__name__} cannot be said in ONNX ({said}): choose "
-                "--format pt2 or safetensors"
+                "--format safetensors, which fits any model"
             ) from error
         assert written is not None
         written.save(folder / f"{graph.name}{SUFFIX}")

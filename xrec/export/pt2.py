@@ -29,6 +29,7 @@ def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None
 
 
 def _traced(model: Recommender, graph: Graph, batch: Batch) -> torch.export.ExportedProgram:
+    logging.getLogger("torch").setLevel(logging.CRITICAL)  # what matters of it is raised
     given = tuple(graph.given(batch).values())
     rows = torch.export.Dim("rows", min=1)
     shapes = ({0: rows},) * len(given)  # all of one *argument
@@ -40,13 +41,13 @@ def _traced(model: Recommender, graph: Graph, batch: Batch) -> torch.export.Expo
         said = str(error).strip().splitlines()[0]
         raise RunError(
             f"torch.export cannot trace the model {type(model).__name__} ({said}): choose "
-            "--format safetensors"
+            "--format safetensors, which fits any model"
         ) from error
 
 
 def read(folder: Path, graph: Graph) -> Scorer:
     """A graph as a server loads it."""
-    logging.getLogger("torch._export.serde.serialize").setLevel(logging.ERROR)
+    logging.getLogger("torch").setLevel(logging.CRITICAL)
     program = torch.export.load(folder / f"{graph.name}{SUFFIX}").module()
 
     def score(batch: Batch) -> torch.Tensor:

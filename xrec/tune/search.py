@@ -141,11 +141,11 @@ class Search:
         watch = Watch(trial, self.options.metric)
         try:
             try:
-                recipe = self.work.recipe.changed(trial.params)
+                recipe = self.work.recipe.changed({**trial.params, "train.checkpoint": 0})
                 run = Run(recipe, self.work.folder, self._tell_epochs)
             except RecipeError as error:  # options that do not go together
                 return self._fail(trial, str(error))
-            value = judge(run, watch)
+            value = judge(run, watch, self.work.folder / "trials" / str(trial.number))
         except RecipeError:
             raise  # the recipe is wrong for every trial
         except torch.OutOfMemoryError:

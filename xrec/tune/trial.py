@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Protocol
 
 from lightning import Callback, LightningModule, Trainer, seed_everything
@@ -50,23 +51,23 @@ class Watch(Callback):
             trainer.should_stop = True
 
 
-def judge(run: Run, watch: Watch) -> float | None:
+def judge(run: Run, watch: Watch, folder: Path) -> float | None:
     """The metric of the weights that training keeps, or None if the trial was pruned.
 
-    The data and the encoded texts are made in the run's folder where they are not there. Nothing is
-    tested. Raises RunError if the metric is no number, RecipeError if there is no such metric, and
-    what training raises.
+    The data and the encoded texts are made in the run's folder where they are not there; `folder`
+    is for what a training that fails leaves. Nothing is tested. Raises RunError if the metric is no
+    number, RecipeError if there is no such metric, and what training raises.
     """
     pipeline.prepare(run)
     seed_everything(run.recipe.seed, verbose=False)
     model = beginning(run)
     try:
-        fit(model, run.data, [], run.folder, run.tell, [watch])
+        fit(model, run.data, [], folder, folder / "checkpoint", run.tell, [watch])
     except SystemExit as stopped:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from stopped
     if watch.pruned_after is not None:
         return None
-    (figures,) = new_trainer([], run.folder).validate(model, datamodule=run.data, verbose=False)
+    (figures,) = new_trainer([], folder).validate(model, datamodule=run.data, verbose=False)
     value = figures[watch.metric]
     if not math.isfinite(value):
         raise RunError(f"{watch.metric} is {value}: the training went astray")
