@@ -24,16 +24,19 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True, highlight=False)
 
+STOPPED = 130  # the exit code that typer makes of Ctrl-C
+
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, as in train.epochs=2.")
 ]
+Runs = Annotated[Path, typer.Option(help="The folder that runs are kept in.")]
 
 
 @app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, such as recipes/quickstart.yaml.")],
     overrides: Overrides = None,
-    runs: Annotated[Path, typer.Option(help="The folder that runs are kept in.")] = Path("runs"),
+    runs: Runs = Path("runs"),
 ) -> None:
     """Carry out a recipe, going on where an earlier run of it stopped."""
     from xrec.recipe import Recipe
@@ -57,6 +60,38 @@ def _print_places(finished: Run) -> None:
     report = finished.folder / "report.html"
     if report.is_file():
         out.print(f"report: {report}", markup=False)
+
+
+@app.command()
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file with the key tune:.")],
+    overrides: Overrides = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many in all; else as the recipe says.")
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Search a recipe's options for the best on the validation users, going on after a kill."""
+    from xrec.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides or ())
+    from xrec.tune import search
+
+    found = search.tune(loaded, runs, trials, tell=lambda text: out.print(text, markup=False))
+    keys = list(loaded.tune.space if loaded.tune else ())
+    rows = [
+        (
+            f"{at}{' *' if at == found.best + 1 else ''}",
+            *(search.shown(trial.values[key]) if key in trial.values else "" for key in keys),
+            trial.said or search.shown(trial.value),
+        )
+        for at, trial in enumerate(found.outcomes, start=1)
+    ]
+    out.print(_table(("trial", *keys, found.metric), rows))
+    if found.importances:
+        shares = [(key, f"{share:.2f}") for key, share in found.importances.items()]
+        out.print(_table(("key", "importance"), shares))
+    out.print(f"best: xrec run {found.folder / search.BEST}", markup=False)
 
 
 @app.command()
@@ -84,6 +119,26 @@ def explain(
             table.add_row(f"{bar.value:+.3f}", bar.name)
         out.print(table)
     out.print(answer.note, markup=False)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    kind: Annotated[str, typer.Option("--format", help="onnx, pt2 or safetensors.")],
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where to; else export/ in the run.")
+    ] = None,
+) -> None:
+    """Take a run's model to where it is served, checked to score as it does in the run."""
+    from xrec.export import export as exporting
+    from xrec.runs.run import Run
+
+    written, checked = exporting.export(Run.open(run), kind, folder)
+    out.print(
+        f"checked: {checked.rows} queries differ by {checked.difference:.1e} at most",
+        markup=False,
+    )
+    out.print(f"export: {written}", markup=False)
 
 
 @app.command()
@@ -132,6 +187,7 @@ def main() -> None:
     except XrecError as error:
         print(f"xrec: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("xrec: stopped; start the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == STOPPED:
+            print("xrec: stopped; start the same command again to go on", file=sys.stderr)
+        raise

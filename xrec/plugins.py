@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, is_dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,23 +104,36 @@ def _import(listing: Listing) -> Any:
     try:
         return importlib.import_module(listing.entry.module)
     except ModuleNotFoundError as error:
-        missing = (error.name or "?").partition(".")[0]
         if error.name and listing.entry.module.startswith(error.name):
             raise PluginError(
                 f"{listing.kind} '{listing.name}': package {listing.package} has no module "
                 f"{error.name}: reinstall it"
             ) from error
-        extras = listing.entry.dist.metadata.get_all("Provides-Extra") if listing.entry.dist else ()
-        known = missing.lower() in (extras or ())  # metadata spell extras in lower case
-        install = f"{listing.package}[{missing}]" if known else missing
-        raise PluginError(
-            f"{listing.kind} '{listing.name}' needs the package {missing}: pip install '{install}'"
-        ) from error
+        who = f"{listing.kind} '{listing.name}'"
+        raise lacking(who, error, listing.package) from error
     except ImportError as error:
         raise PluginError(
             f"{listing.kind} '{listing.name}' of package {listing.package} cannot be imported: "
             f"{error}"
         ) from error
+
+
+def lacking(
+    who: str, error: ModuleNotFoundError, package: str = "xrec", extra: str = ""
+) -> PluginError:
+    """What to raise where `who`, a part of an installed package, lacks one that it imports.
+
+    extra: the extra of `package` that brings it, where that is not called after what is imported.
+    """
+    missing = (error.name or "?").partition(".")[0]
+    try:
+        extras = metadata(package).get_all("Provides-Extra") or ()
+    except PackageNotFoundError:  # a plugin that no installed package declares
+        extras = ()
+    wanted = extra or missing
+    known = wanted.lower() in extras  # metadata spell extras in lower case
+    install = f"{package}[{wanted}]" if known else missing
+    return PluginError(f"{who} needs the package {missing}: pip install '{install}'")
 
 
 def new_manager(objects: Iterable[object] = ()) -> pluggy.PluginManager:

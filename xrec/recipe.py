@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from xrec.data.cleaning.finding import Step
 from xrec.data.cleaning.steps import DEFAULT, STEPS
 from xrec.data.tasks import CLICK, KNOWN, Task
 from xrec.errors import RecipeError, nearest
+from xrec.tune.space import Range, TuneOptions
 
 Options = TypeVar("Options")
 
@@ -160,6 +161,7 @@ class Recipe:
     track: tuple[Choice, ...]
     explain: tuple[Choice, ...]
     fidelity: tuple[Choice, ...]
+    tune: TuneOptions | None
     resolved: Mapping[str, Any]
 
     @classmethod
@@ -206,13 +208,14 @@ class Recipe:
             data=data,
             dataset=dataset,
             clean=_steps(data),
-            encoder=_choice("encoder", given.get("encoder", "pretrained"), "encoder"),
+            encoder=_choice("encoder", given.get("encoder", ENCODER), "encoder"),
             model=_choice("model", given["model"], "model"),
             tasks=tasks,
             train=train,
             adapt=_adapt(given.get("adapt"), tasks, train),
             protocol=fill(ProtocolOptions, given.get("protocol") or {}, "protocol"),
             report=fill(ReportOptions, given.get("report") or {}, "report"),
+            tune=_tune(given.get("tune")),
             resolved=given,
             **{key: _choices(kind, given.get(key), key) for key, kind in _LISTS.items()},
         )
@@ -232,10 +235,23 @@ class Recipe:
         )
         return made
 
-    def digest(self) -> str:
-        """SHA-256 of everything that the recipe says."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
+    def changed(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe with other values of keys such as "train.lr". Raises RecipeError as `of`."""
+        given = dict(self.resolved)
+        for key, value in values.items():
+            head, _, name = key.partition(".")
+            section = given.get(head) or (ENCODER if head == "encoder" else {})
+            section = {"name": section} if isinstance(section, str) else section
+            given[head] = {**section, name: value}
+        return Recipe.of(given)
 
+    def digest(self) -> str:
+        """SHA-256 of everything that the recipe says of a run: `tune:` changes nothing in one."""
+        said = {key: value for key, value in self.resolved.items() if key != "tune"}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+ENCODER = "pretrained"  # where a recipe names none
 
 #: Recipe keys that list plugins, each with the kind it lists.
 _LISTS = {
@@ -248,7 +264,7 @@ _LISTS = {
 }
 _KEYS = (
     "name", "seed", "data", "encoder", "model", "tasks", "train", "adapt", "protocol", "report",
-    *_LISTS,
+    "tune", *_LISTS,
 )  # fmt: skip
 
 
@@ -335,6 +351,21 @@ def step_of(name: str, data: DataOptions, options: Mapping[str, Any]) -> Step:
         "short_histories": {"events": data.min_events},
     }
     return fill(STEPS[name], {**implied.get(name, {}), **options}, f"data.clean.{name}")
+
+
+def _tune(given: Any) -> TuneOptions | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not isinstance(given.get("space") or None, Mapping):
+        raise RecipeError(
+            "tune.space: say what is searched, as in "
+            "tune: {space: {train.lr: {low: 1e-4, high: 1e-2, log: true}}}"
+        )
+    options = fill(TuneOptions, {**given, "space": {}}, "tune")
+    space = {
+        str(key): fill(Range, each, f"tune.space.{key}") for key, each in given["space"].items()
+    }
+    return replace(options, space=space)
 
 
 def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:

@@ -56,6 +56,14 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     return work
 
 
+def prepare(run: Run) -> None:
+    """Carry out the stages that training reads, where they are not done before."""
+    for stage in stages(run):
+        if stage.name == "train":
+            return
+        _carry_out(run, stage)
+
+
 def stages(run: Run) -> Iterator[Stage]:
     """The stages of a run, in order: one for each explainer and for each explainer's fidelity."""
 

@@ -70,11 +70,17 @@ def encode(run: Run) -> None:
     run.store.write_tensors("texts.safetensors", {"texts": vectors})
 
 
-def train(run: Run) -> None:
-    """Fit the model; keep its best weights and the figures of each epoch."""
-    model, checkpoint = run.fresh_model(), run.store.checkpoint
+def beginning(run: Run) -> Recommender:
+    """The model as training finds it."""
+    model = run.fresh_model()
     if run.recipe.adapt is not None:
         adapt(run, model)
+    return model
+
+
+def train(run: Run) -> None:
+    """Fit the model; keep its best weights and the figures of each epoch."""
+    model, checkpoint = beginning(run), run.store.checkpoint
     begun = position(checkpoint, model, run.tell)
     step = begun.steps if begun else 0
     loggers = [tracker.logger(run.folder, "train", step) for tracker in run.made["track"]]

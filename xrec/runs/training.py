@@ -86,12 +86,13 @@ def fit(
     folder: Path,
     checkpoint: Path,
     tell: Tell,
+    watching: Sequence[Callback] = (),
 ) -> list[dict[str, Any]]:
     """Train `model` in place and leave it with its best weights; returns each epoch's figures.
 
     Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
-    A plugin may train it instead, through `xrec_fit`; then there are no checkpoints, and the
-    weights are as the plugin left them.
+    `watching` hear of the training too. A plugin may train it instead, through `xrec_fit`; then
+    there are no checkpoints, and the weights are as the plugin left them.
     """
     options = data.train
     best = BestWeights(options.monitor, tell)
@@ -104,7 +105,7 @@ def fit(
         gradient_clip_val=options.clip,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        callbacks=[best, stop, Finite(best, folder)],
+        callbacks=[best, stop, Finite(best, folder), *watching],
         plugins=[precision.plugin(options.precision)],
     )
     (folder / GOOD).unlink(missing_ok=True)

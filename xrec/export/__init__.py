@@ -1,0 +1,1 @@
+"""Taking a trained model out of its run, to where it is served."""

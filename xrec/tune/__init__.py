@@ -1,0 +1,1 @@
+"""Searching for the options with which a recipe does best."""
