@@ -154,6 +154,41 @@ def test_only_what_an_answer_follows_is_an_input() -> None:
     assert score == Graph(SCORE, ("history", "history_time", "candidate"))
 
 
+class Personal(Timely):
+    """Its catalogue is looked up by who the user is."""
+
+    def catalogue(self, batch: Batch) -> Tensor:
+        return batch.user[:, None].float() * torch.ones(len(self.data_module.items))
+
+
+def test_a_catalogue_that_follows_who_the_user_is_stays_behind() -> None:
+    model, _ = small_model()
+    batch = model.data_module.queries("test")
+    assert [graph.name for graph in graphs(model, batch)] == [SCORE, CATALOGUE]
+    assert [graph.name for graph in graphs(Personal(model.data_module), batch)] == [SCORE]
+
+
+def test_a_model_that_reads_words_is_exported_as_safetensors(tmp_path: Path) -> None:
+    """Its own weights are in the export; those of a frozen language model come from its files."""
+    from tongues import bytes_of, saved
+
+    given = {
+        "name": "words",
+        "data": {"dataset": "planted", "users": 20, "items": 100, "events": 5, "history": 3},
+        "encoder": {"source": str(saved("bert", tmp_path / "bert", bytes_of("<s>")))},
+        "model": {"name": "cross_encoder", "tokens": 64, "item_tokens": 9, "candidates": 4},
+        "train": {"epochs": 1, "negatives": 4},
+        "report": {"sections": []},
+    }
+    given["encoder"] |= {"name": "pretrained", "tune": "lora"}
+    made = run(Recipe.of(given), tmp_path / "runs")
+    folder, checked = export(made, "safetensors")
+    assert checked.difference == 0
+    batch = made.data.queries("test")
+    with torch.no_grad():
+        assert load(folder)[SCORE](batch).equal(made.model(batch))
+
+
 # Refusing
 
 
