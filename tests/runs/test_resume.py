@@ -131,6 +131,16 @@ def test_killed_in_an_epoch_and_between_two(tiny_recipe: Path, whole: Path, tmp_
     assert not list(out.rglob("checkpoint"))
 
 
+def test_stopped_by_ctrl_c_it_says_how_to_go_on(tiny_recipe: Path, tmp_path: Path) -> None:
+    script = KILLED_AT_A_STEP.format(step=6).replace("SIGKILL", "SIGINT")
+    process = start(tiny_recipe, tmp_path / "runs", [sys.executable, "-c", script, "run"])
+    said, _ = process.communicate()
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "xrec: stopped; start the same command again to go on"
+    assert "Traceback" not in said
+    assert "  going on from epoch 2, step 0" in finish(tiny_recipe, tmp_path / "runs")
+
+
 @pytest.mark.slow
 def test_killed_in_every_stage(tiny_recipe: Path, whole: Path, tmp_path: Path) -> None:
     (folder,), out = whole.glob("tiny/*"), tmp_path / "runs"

@@ -23,7 +23,7 @@ from xrec.runs.resume import Resume
 from xrec.runs.run import Tell
 
 #: Metrics that get better as they fall; every other does as it rises.
-FALLING = ("loss", "bce", "mse")
+FALLING = ("loss", "bce", "mse", "mae")
 
 
 class BestWeights(Callback):
@@ -113,7 +113,11 @@ def fit(
         if options.checkpoint:
             resume = Resume(checkpoint, options.checkpoint)
             trainer.callbacks.append(resume)  # type: ignore[attr-defined]
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None)
+        before = checkpoint if checkpoint.is_file() else None
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=before)
+        except SystemExit as stopped:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stopped
         if not best.epoch:
             raise TrainingError(
                 f"training was of no use: in no epoch {options.monitor} was a number; set "
@@ -131,6 +135,7 @@ def new_trainer(
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     return Trainer(
         logger=list(loggers) or False,

@@ -61,10 +61,7 @@ def judge(run: Run, watch: Watch, folder: Path) -> float | None:
     pipeline.prepare(run)
     seed_everything(run.recipe.seed, verbose=False)
     model = beginning(run)
-    try:
-        fit(model, run.data, [], folder, folder / "checkpoint", run.tell, [watch])
-    except SystemExit as stopped:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from stopped
+    fit(model, run.data, [], folder, folder / "checkpoint", run.tell, [watch])
     if watch.pruned_after is not None:
         return None
     (figures,) = new_trainer([], folder).validate(model, datamodule=run.data, verbose=False)
