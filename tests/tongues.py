@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    PreTrainedTokenizerFast,
+)
 
 WORDS = ["a", "small", "red", "tent", "for", "camp", "##ing", "lamp", "to", "read", "##er", "by"]
 WORDS += ["the", "sea", "and", "moun", "##tain", "##s", ","]
@@ -101,6 +106,17 @@ def saved(
     model_type: str, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None, seed: int = 0
 ) -> Path:
     """A tiny model of a family, and its tokenizer, in `folder`."""
+    return _saved(AutoModel, model_type, folder, tokenizer, seed)
+
+
+def with_head(model_type: str, folder: Path, seed: int = 0) -> Path:
+    """A tiny encoder with the head that guesses words, and its tokenizer, in `folder`."""
+    return _saved(AutoModelForMaskedLM, model_type, folder, None, seed)
+
+
+def _saved(
+    kind: Any, model_type: str, folder: Path, tokenizer: PreTrainedTokenizerFast | None, seed: int
+) -> Path:
     if tokenizer is None:
         decodes = model_type not in ENCODERS
         opening = "<s>" if model_type in ("llama", "opt") else None
@@ -111,7 +127,7 @@ def saved(
     if model_type == "modernbert":
         options |= {"cls_token_id": 2, "sep_token_id": 3}
     torch.manual_seed(seed)
-    model = AutoModel.from_config(AutoConfig.for_model(model_type, **options))
+    model = kind.from_config(AutoConfig.for_model(model_type, **options))
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -161,6 +161,10 @@ def check(
 
     loaded = Recipe.load(recipe, overrides or ())
     made = loaded.check()
+    if loaded.pretrain is not None:
+        from xrec.runs import pretraining
+
+        pretraining.check(loaded, made["encoder"][0])
     made["dataset"][0].sources()
     made["encoder"][0].digest()
     out.print(f"{recipe}: good; {sum(len(each) for each in made.values())} plugins", markup=False)

@@ -83,6 +83,28 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class PretrainOptions:
+    """pretrain: how the encoder is trained further on the items' texts, before it encodes them."""
+
+    name: str = "mlm"  # masked-language modelling
+    epochs: int = 3
+    lr: float = 5e-5
+    batch: int = 32  # texts a step
+    mask: float = 0.15  # share of a text's tokens that is to be guessed
+    held_out: float = 0.1  # share of the texts that are not learned from, for the perplexity
+
+    def __post_init__(self) -> None:
+        _one_of("name", self.name, ("mlm",))
+        for name in ("epochs", "batch"):
+            _at_least(name, getattr(self, name), 1)
+        if self.lr <= 0:
+            raise ValueError("lr must be above 0")
+        for name in ("mask", "held_out"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be between 0 and 1")
+
+
+@dataclass(frozen=True)
 class AdaptOptions:
     """adapt: a new head on the trunk of a run that was trained before, which stays as it is."""
 
@@ -149,6 +171,7 @@ class Recipe:
     dataset: Choice
     clean: tuple[Step, ...]
     encoder: Choice
+    pretrain: PretrainOptions | None
     model: Choice
     tasks: tuple[Task, ...]
     train: TrainOptions
@@ -209,6 +232,7 @@ class Recipe:
             dataset=dataset,
             clean=_steps(data),
             encoder=_choice("encoder", given.get("encoder", ENCODER), "encoder"),
+            pretrain=_pretrain(given.get("pretrain")),
             model=_choice("model", given["model"], "model"),
             tasks=tasks,
             train=train,
@@ -263,8 +287,8 @@ _LISTS = {
     "fidelity": "metric",
 }
 _KEYS = (
-    "name", "seed", "data", "encoder", "model", "tasks", "train", "adapt", "protocol", "report",
-    "tune", *_LISTS,
+    "name", "seed", "data", "encoder", "pretrain", "model", "tasks", "train", "adapt", "protocol",
+    "report", "tune", *_LISTS,
 )  # fmt: skip
 
 
@@ -278,6 +302,12 @@ def _data(given: Any) -> tuple[DataOptions, Choice]:
     return fill(DataOptions, core, "data"), _choice(
         "dataset", {"name": given["dataset"], **rest}, "data"
     )
+
+
+def _pretrain(given: Any) -> PretrainOptions | None:
+    if given is None:
+        return None
+    return fill(PretrainOptions, {"name": given} if isinstance(given, str) else given, "pretrain")
 
 
 def _tasks(given: Any) -> tuple[Task, ...]:

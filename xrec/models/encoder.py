@@ -15,6 +15,7 @@ from torch import Tensor
 from xrec.files import written
 
 if TYPE_CHECKING:
+    from xrec.models.family import Family
     from xrec.models.language import LanguageModel
 
 
@@ -48,6 +49,22 @@ class Reader(Encoder, Protocol):
 
     def language(self) -> LanguageModel:
         """The language model, fresh from its files."""
+
+
+@runtime_checkable
+class Adaptable(Reader, Protocol):
+    """A reader whose language model `pretrain:` may train further."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's files are."""
+
+    @property
+    def family(self) -> Family:
+        """What kind of model it is."""
+
+    def adapted(self, folder: Path) -> Encoder:
+        """The same encoder with the model's files of `folder`."""
 
 
 def encode_once(encoder: Encoder, texts: Sequence[str], folder: Path | None = None) -> Tensor:

@@ -84,15 +84,14 @@ class LanguageModel(nn.Module):
         Raises XrecError: the folder does not hold such a model, whole; or peft is not installed.
         """
         from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
 
         family = Family.of(folder)
-        logging.disable_progress_bar()  # a run tells its own progress
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        # In float32 whatever the files have: a text's vector must not depend on its batch.
-        transformer, found = AutoModel.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            # In float32 whatever the files have: a text's vector must not depend on its batch.
+            transformer, found = AutoModel.from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
         lacking = sorted(name for name in found["missing_keys"] if "pooler" not in name)
         if lacking:
             raise XrecError(
@@ -410,6 +409,20 @@ def _add_what_is_frozen(module: nn.Module, state: dict[str, Any], prefix: str, *
 
 
 # Moments
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from telling of what it loads for a while: a run tells its own progress."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextmanager

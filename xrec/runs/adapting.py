@@ -10,7 +10,7 @@ from xrec.models.recommender import Recommender
 from xrec.recipe import Recipe
 from xrec.runs.run import WEIGHTS, Run
 
-SAME = ("model", "encoder")  # what both recipes must say alike
+SAME = ("model", "encoder", "pretrain")  # what both recipes must say alike
 
 
 def trunk(recipe: Recipe) -> Sequence[Path]:

@@ -20,6 +20,7 @@ from xrec.recipe import Recipe
 from xrec.runs import precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
+from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
 
@@ -45,8 +46,7 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     # What cannot be had, data, weights or bf16, is found out before anything is written.
     work.made["dataset"][0].sources()
     trunk(recipe)
-    if work.store.record("train") is None:
-        precision.plugin(recipe.train.precision)
+    check(recipe, work.made["encoder"][0])
     planned = list(stages(work))
     with work.store.alone():
         work.store.begin(recipe.resolved)
@@ -71,11 +71,17 @@ def stages(run: Run) -> Iterator[Stage]:
         return tuple(run.recipe.resolved.get(key) for key in keys)
 
     yield Stage("data", works.load, said("data", "hooks", "privacy", "seed"), (), _sources)
-    yield Stage("encode", works.encode, (run.made["encoder"][0].digest(),), ("data",))
+    read = run.made["encoder"][0].digest()
+    before: tuple[str, ...] = ("data",)
+    if run.recipe.pretrain is not None:
+        told = (asdict(run.recipe.pretrain), *said("seed"), read)
+        yield Stage("pretrain", pretrain, told, before)
+        before = ("data", "pretrain")
+    yield Stage("encode", works.encode, (read,), before)
     built = said("encoder", "model", "tasks", "adapt")
     fitting = (*built, *said("train", "hooks", "privacy", "compress", "track", "seed"))
-    yield Stage("train", works.train, fitting, ("data", "encode"), lambda run: trunk(run.recipe))
-    fitted = ("data", "encode", "train")
+    yield Stage("train", works.train, fitting, (*before, "encode"), lambda run: trunk(run.recipe))
+    fitted = (*before, "encode", "train")
     yield Stage("quality", works.measure_quality, (), fitted)
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
     chosen = (*fitted, "recommend")

@@ -18,12 +18,15 @@ from xrec.data.module import Data
 from xrec.data.tables import SCHEMAS, Tables
 from xrec.errors import RunError
 from xrec.explain.target import Target, logit
+from xrec.models.encoder import Adaptable, Encoder
+from xrec.models.family import WEIGHTS as FILE
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.recipe import Choice, Recipe
 from xrec.runs.store import RECIPE, Store
 
 WEIGHTS = "weights.safetensors"
+ADAPTED = "encoder"  # the folder of the encoder that was trained further
 Tell = Callable[[str], None]
 
 
@@ -58,15 +61,22 @@ class Run:
         return Data(Tables(**frames), recipe.data, recipe.train, recipe.seed, recipe.tasks)
 
     @cached_property
+    def encoder(self) -> Encoder:
+        """The recipe's encoder, as `pretrain:` left it where the recipe asks for that."""
+        encoder: Encoder = self.made["encoder"][0]
+        if self.recipe.pretrain is None:
+            return encoder
+        assert isinstance(encoder, Adaptable)
+        return encoder.adapted(self.store.path(f"{ADAPTED}/{FILE}").parent)
+
+    @cached_property
     def texts(self) -> Tensor:
         """(N + 1, E) the encoder's vector of each item."""
         return self.store.tensors("texts.safetensors")["texts"]
 
     def fresh_model(self) -> Recommender:
         """An untrained model, which calls the lifecycle hooks of the run's plugins."""
-        model: Recommender = self.made["model"][0].build(
-            self.data, self.texts, self.made["encoder"][0]
-        )
+        model: Recommender = self.made["model"][0].build(self.data, self.texts, self.encoder)
         model.use(self.manager)
         return model
 

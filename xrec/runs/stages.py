@@ -66,7 +66,7 @@ def load(run: Run) -> None:
 
 def encode(run: Run) -> None:
     """Encode the item texts, once for all runs."""
-    vectors = encode_once(run.made["encoder"][0], run.data.texts)
+    vectors = encode_once(run.encoder, run.data.texts)
     run.store.write_tensors("texts.safetensors", {"texts": vectors})
 
 
