@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xrec.errors import RecipeError
-from xrec.recipe import DataOptions, Recipe, TrainOptions, fill
+from xrec.recipe import DataOptions, PretrainOptions, Recipe, TrainOptions, fill
 
 LEAST = {"name": "least", "data": {"dataset": "planted"}, "model": "sequential"}
 
@@ -18,6 +18,13 @@ def test_the_least_recipe_has_defaults() -> None:
     assert recipe.train == TrainOptions()
     assert recipe.encoder.name == "pretrained"
     assert recipe.explain == ()
+
+
+def test_pretraining_may_be_named_alone() -> None:
+    assert Recipe.of(LEAST).pretrain is None
+    assert Recipe.of({**LEAST, "pretrain": "mlm"}).pretrain == PretrainOptions()
+    told = Recipe.of({**LEAST, "pretrain": {"name": "mlm", "epochs": 1, "mask": 0.2}}).pretrain
+    assert told == PretrainOptions(epochs=1, mask=0.2)
 
 
 def test_dataset_options_are_parted_from_those_of_all_data() -> None:
@@ -62,6 +69,13 @@ def test_digest_follows_what_the_recipe_says(tiny_recipe: Path) -> None:
         ({"explain": [3]}, r"explain\[0\]: expected the name of a explainer"),
         ({"explain": ["random", "random"]}, "'random' is listed more than once"),
         ({"report": {"formats": ["pdf"]}}, "formats is 'pdf'"),
+        ({"pretrain": "clm"}, "pretrain: name is 'clm': did you mean 'mlm'"),
+        ({"pretrain": ["mlm"]}, "pretrain: expected a mapping of options"),
+        ({"pretrain": {"epoch": 1}}, "pretrain.epoch: there is no such key; did you mean 'epochs'"),
+        ({"pretrain": {"epochs": 0}}, "pretrain: epochs is 0, it must be at least 1"),
+        ({"pretrain": {"lr": 0}}, "pretrain: lr must be above 0"),
+        ({"pretrain": {"mask": 0}}, "pretrain: mask is 0.0, it must be between 0 and 1"),
+        ({"pretrain": {"held_out": 1}}, "pretrain: held_out is 1.0, it must be between 0 and 1"),
         ({"protocol": {"absent": "zero"}}, "absent is 'zero'"),
         ({"modle": "x"}, "modle: there is no such key; did you mean 'model'"),
     ],

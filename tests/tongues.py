@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,14 @@ UNPLACED: dict[str, dict[str, Any]] = {"bloom": {"n_layer": 2, "n_head": 2}}
 ALL = {**ENCODERS, **DECODERS, **UNPLACED}
 
 
-def word_pieces() -> PreTrainedTokenizerFast:
-    """Whole words and their ends, framed by [CLS] and [SEP], as BERT has them.
+def word_pieces(texts: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Whole words, those of `texts` too, framed by [CLS] and [SEP], as BERT has them.
 
     Padding is token 1, as the RoBERTa family has it.
     """
     special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = {word: at for at, word in enumerate(dict.fromkeys([*special, *WORDS]))}
+    more = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower())})
+    vocabulary = {word: at for at, word in enumerate(dict.fromkeys([*special, *WORDS, *more]))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -109,9 +112,11 @@ def saved(
     return _saved(AutoModel, model_type, folder, tokenizer, seed)
 
 
-def with_head(model_type: str, folder: Path, seed: int = 0) -> Path:
+def with_head(
+    model_type: str, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None, seed: int = 0
+) -> Path:
     """A tiny encoder with the head that guesses words, and its tokenizer, in `folder`."""
-    return _saved(AutoModelForMaskedLM, model_type, folder, None, seed)
+    return _saved(AutoModelForMaskedLM, model_type, folder, tokenizer, seed)
 
 
 def _saved(

@@ -27,12 +27,14 @@ class Training:
     """The data with what cleaning found, the model, and the course of training."""
 
     def render(self, run: Run) -> Chapter:
-        """Read `data.json` and `training.json`."""
+        """Read `data.json`, `training.json` and, if there, `pretrain.json`."""
         data, training = run.store.json("data.json"), run.store.json("training.json")
         return Chapter(
             "What was trained",
             [
-                *map(Text, [_told(run, data["rows"], training), *training["notes"]]),
+                *map(
+                    Text, [_told(run, data["rows"], training), *training["notes"], *_adapted(run)]
+                ),
                 *_courses(training, run.recipe.train.monitor),
                 *_cleaning(data["found"]),
                 _leakage(data["leakage"]),
@@ -51,6 +53,30 @@ def _told(run: Run, rows: dict[str, int], training: dict[str, Any]) -> str:
         f"{rows['active users']:,} users and {rows['items']:,} items. "
         f"{HELD_OUT[recipe.data.split]}{views}"
     )
+
+
+def _adapted(run: Run) -> list[str]:
+    """How the encoder was trained further, where it was: from `pretrain.json`."""
+    if run.recipe.pretrain is None:
+        return []
+    told = run.store.json("pretrain.json")
+    texts, options, found = told["texts"], told["options"], told["perplexity"]
+    way = "fell" if found["after"] < found["before"] else "did not fall: it went"
+    head = ""
+    if isinstance(told["head"], dict):
+        head = (
+            " The model's files have no head for guessing tokens, so one was fitted first, "
+            f"{told['head']['fitted_first']['epochs']} times through the same texts with all else "
+            "held still, and the perplexity before is measured with it."
+        )
+    return [
+        f"Before it read the items, the encoder was trained further on their own words: "
+        f"{options['epochs']} times through {texts['trained_on']:,} texts, guessing tokens that "
+        f"were hidden (masked-language modelling). On {texts['held_out']:,} other texts its "
+        "perplexity – among how many tokens it is as good as undecided, where one is hidden – "
+        f"{way} from {found['before']:,.1f} to {found['after']:,.1f}, over {told['guessed']:,} "
+        f"hidden tokens.{head}"
+    ]
 
 
 def _called(choice: Any) -> str:

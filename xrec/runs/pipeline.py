@@ -17,7 +17,6 @@ from lightning import seed_everything
 from xrec import __version__
 from xrec.files import digest
 from xrec.recipe import Recipe
-from xrec.runs import precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
 from xrec.runs.pretraining import check, pretrain

@@ -23,7 +23,7 @@ from xrec.runs.run import ADAPTED, Run, Tell
 from xrec.runs.training import new_trainer
 
 #: How a head is fitted where the model's files have none: the trunk is held still meanwhile.
-HEAD_EPOCHS, HEAD_LR = 10, 1e-3
+HEAD_EPOCHS, HEAD_LR = 10, 3e-3
 
 Rows = Sequence[Sequence[int]]
 
