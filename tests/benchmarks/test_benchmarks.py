@@ -57,6 +57,19 @@ def test_encode(tmp_path: Path):
     assert math.isclose(found["time_ratio"], told, abs_tol=1e-3)
 
 
+def test_tuning(tmp_path: Path):
+    found = figures("tuning", tmp_path)
+    assert set(found) == {"step_time", "peak_bytes"}
+    for ratios in found.values():
+        assert set(ratios) == {"frozen", "lora", "full"}
+        assert ratios["full"] == 1
+    for tune in ("frozen", "lora"):
+        told = median_ratio(tmp_path / "tuning.csv", tune, "full")
+        assert math.isclose(found["step_time"][tune], told, abs_tol=1e-3)
+    memory = found["peak_bytes"]
+    assert 0 < memory["frozen"] < memory["lora"] < memory["full"]
+
+
 def test_encode_names_the_package_it_lacks(tmp_path: Path):
     lacking = (
         "import runpy, sys; sys.modules['sentence_transformers'] = None; "
