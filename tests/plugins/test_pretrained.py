@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tongues import saved
 from torch import Tensor
 
 from xrec.errors import XrecError
 from xrec.models import language
 from xrec.models.encoder import encode_once
+from xrec.models.language import POOLINGS
 from xrec_plugins.encoders import pretrained
 from xrec_plugins.encoders.pretrained import PACKAGED, Pretrained
 
@@ -193,7 +195,69 @@ def test_the_digest_follows_what_changes_a_vector_and_nothing_else(folder: Path)
     assert _digest(moved.rename(folder)) == before
 
 
+@pytest.mark.parametrize(
+    "options", [{"tune": "lora"}, {"tune": "full"}, {"tune": "lora", "rank": 2}]
+)
+def test_tuning_begins_at_the_same_vectors(tmp_path: Path, options: dict):
+    folder = str(saved("bert", tmp_path))
+    frozen, tuned = Pretrained(source=folder), Pretrained(source=folder, alpha=3, **options)
+    assert tuned.digest() == frozen.digest()
+    assert tuned.encode(TEXTS).equal(frozen.encode(TEXTS))
+    language = tuned.language()
+    assert language.encode(TEXTS, tuned.max_tokens, 512).equal(frozen.encode(TEXTS))
+    assert language is not tuned.language()
+
+
+def test_the_digest_follows_pooling(tmp_path: Path):
+    for model_type, auto in (("bert", "mean"), ("gpt2", "last")):
+        folder = str(saved(model_type, tmp_path / model_type))
+        found = {name: Pretrained(source=folder, pooling=name) for name in POOLINGS}
+        assert found["auto"].digest() == found[auto].digest()
+        assert len({encoder.digest() for encoder in found.values()}) == 3
+        assert found["auto"].encode(TEXTS).equal(found[auto].encode(TEXTS))
+        assert found["first"].language().pooling == "first"
+
+
+@pytest.mark.parametrize("tune", ["frozen", "lora", "full"])
+def test_the_language_model_learns_as_the_options_say(tmp_path: Path, tune: str):
+    folder = str(saved("llama", tmp_path))
+    language = Pretrained(source=folder, tune=tune, rank=3, checkpointing=True).language()
+    assert language.tune == tune
+    learning = {name: p for name, p in language.named_parameters() if p.requires_grad}
+    if tune == "lora":
+        assert {min(p.shape) for p in learning.values()} == {3}
+    assert bool(learning) == (tune != "frozen")
+    assert language.transformer.is_activation_checkpointing == (tune != "frozen")
+
+
 # Where there is no model
+
+
+def test_a_model_of_another_kind_is_refused_before_a_run_writes(xrec, tiny_recipe, tmp_path: Path):
+    from transformers import AutoConfig
+
+    (tmp_path / "t5").mkdir()
+    AutoConfig.for_model("t5").save_pretrained(tmp_path / "t5")
+    save_file({"words": torch.zeros(3, 2)}, tmp_path / "t5" / "model.safetensors")
+    text = tiny_recipe.read_text().replace("hashed, size: 16", f"pretrained, source: {tmp_path}/t5")
+    tiny_recipe.write_text(text)
+    for command in (("check", tiny_recipe), ("run", tiny_recipe, "--runs", tmp_path / "runs")):
+        code, _, err = xrec(*command)
+        assert code == 2
+        assert err == (
+            f"xrec: language model {tmp_path}/t5: a model of type 't5' is an encoder-decoder: "
+            "choose an encoder of text (BERT, RoBERTa, MPNet …) or a decoder (GPT-2, Llama, Qwen "
+            "…)\n"
+        )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_adapters_without_peft_are_refused_by_the_digest(tmp_path: Path, monkeypatch):
+    folder = str(saved("bert", tmp_path))
+    monkeypatch.setattr(language, "find_spec", lambda _: None)
+    with pytest.raises(XrecError, match=r"needs the package peft: pip install 'xrec\[peft\]'"):
+        Pretrained(source=folder, tune="lora").digest()
+    Pretrained(source=folder, tune="full").digest()
 
 
 def _complaint(source: str) -> str:

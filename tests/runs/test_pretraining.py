@@ -13,7 +13,8 @@ from tongues import bytes_of, saved, with_head, word_pieces
 from transformers import PreTrainedTokenizerFast
 
 from xrec import Recipe, run
-from xrec.errors import RecipeError, TrainingError, XrecError
+from xrec.errors import RecipeError, RunError, TrainingError, XrecError
+from xrec.export.export import export, load
 from xrec.models.language import LanguageModel
 from xrec.models.masking import Guesser
 from xrec.recipe import PretrainOptions
@@ -102,6 +103,22 @@ def test_later_stages_read_with_the_adapted_weights(adapted: Run, headless: Path
     assert all(state[name].equal(value) for name, value in kept.items())
     for stage in ("encode", "train", "quality"):
         assert "encoder/model.safetensors" in adapted.store.record(stage)["reads"]
+
+
+def test_an_export_takes_the_adapted_encoder_along(adapted: Run, tmp_path: Path):
+    folder, checked = export(adapted, "safetensors", tmp_path / "out")
+    assert checked.difference <= checked.tolerance
+    opened = Run.open(folder)
+    assert opened.encoder.digest() == adapted.encoder.digest()
+    (folder / "encoder" / "tokenizer.json").write_text("{}")
+    with pytest.raises(RunError, match="is not as it was checked"):
+        load(folder)
+
+
+def test_a_run_whose_encoder_is_gone_says_so(adapted: Run, tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text((adapted.folder / "recipe.yaml").read_text())
+    with pytest.raises(RunError, match=r"has no encoder/model\.safetensors"):
+        Run.open(tmp_path).encoder  # noqa: B018
 
 
 def test_a_run_that_does_not_pretrain_reads_as_before(tiny_run):

@@ -1,13 +1,15 @@
 """Safetensors: a run without its people, which `Run.open` builds the model from again.
 
-It has the weights, the texts' vectors, the items, and as much of the recipe as the model follows.
-The interactions and users are gone. In their place stand a few made-up ones, with the same profile
-values and actions, so that the vocabularies come out the same; no row is of a real person.
+It has the weights, the texts' vectors, the encoder if it was trained further, the items, and as
+much of the recipe as the model follows. The interactions and users are gone. In their place stand a
+few made-up ones, with the same profile values and actions, so that the vocabularies come out the
+same; no row is of a real person.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ import polars as pl
 from xrec.data.batches import Batch
 from xrec.data.tables import INTERACTIONS, Tables
 from xrec.export.graph import Graph, Scorer
-from xrec.runs.run import Run
+from xrec.runs.run import ADAPTED, Run
 from xrec.runs.store import Store
 
 #: Recipe keys that a model which is trained no longer needs.
@@ -34,6 +36,8 @@ def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None
         store.write_table(f"data/{name}.parquet", frame)
     for name in ("texts.safetensors", "weights.safetensors"):
         store.write_tensors(name, run.store.tensors(name))
+    if run.recipe.pretrain is not None:
+        shutil.copytree(run.folder / ADAPTED, folder / ADAPTED)
 
 
 def read(folder: Path, graph: Graph) -> Scorer:

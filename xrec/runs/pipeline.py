@@ -45,7 +45,6 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     # What cannot be had, data, weights or bf16, is found out before anything is written.
     work.made["dataset"][0].sources()
     trunk(recipe)
-    check(recipe, work.made["encoder"][0])
     planned = list(stages(work))
     with work.store.alone():
         work.store.begin(recipe.resolved)
@@ -64,11 +63,15 @@ def prepare(run: Run) -> None:
 
 
 def stages(run: Run) -> Iterator[Stage]:
-    """The stages of a run, in order: one for each explainer and for each explainer's fidelity."""
+    """The stages of a run, in order: one for each explainer and for each explainer's fidelity.
+
+    Raises XrecError: the encoder's model cannot be had, or not be trained further as is asked for.
+    """
 
     def said(*keys: str) -> tuple[Any, ...]:
         return tuple(run.recipe.resolved.get(key) for key in keys)
 
+    check(run.recipe, run.made["encoder"][0])
     yield Stage("data", works.load, said("data", "hooks", "privacy", "seed"), (), _sources)
     read = run.made["encoder"][0].digest()
     before: tuple[str, ...] = ("data",)
