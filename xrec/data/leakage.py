@@ -15,7 +15,8 @@ from xrec.data.module import Data
 from xrec.data.split import HELD_OUT
 from xrec.errors import DataError
 
-STAGES = ("validate", "test")
+#: Each stage at which events are held out, and what is called after it.
+STAGES = {"validate": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ def _checks(data: Data) -> Iterator[Check]:
         queries, at = data.queries(stage), held_out(data, stage)
         if data.options.split == "leave_last_out":
             late = from_the_future(queries, data.events.time[at])
-            what = f"histories to {stage} by have an event later than the one held out"
+            what = f"{STAGES[stage]} histories have an event later than the one held out"
             yield Check(what, int(late.sum()), len(queries))
     windows = data.windows()
     for stage in STAGES:
         shown = trained_on(windows, data, held_out(data, stage))
-        what = f"events held out to {stage} by are in a training window"
+        what = f"{STAGES[stage]} events are in a training window"
         yield Check(what, int(shown.sum()), len(shown))
 
 
@@ -65,7 +66,7 @@ def _repeats(data: Data) -> Iterator[Check]:
     for stage in STAGES:
         queries = data.queries(stage)
         had = data.seen(queries.user, stage).gather(1, queries.candidate[:, None])
-        what = f"items held out to {stage} by are ones that the user had before"
+        what = f"{STAGES[stage]} items are ones that the user had before"
         yield Check(what, int(had.sum()), len(queries))
 
 

@@ -23,7 +23,8 @@ class NearDuplicateItems:
     """Items whose titles are the same but for case, Unicode form, spaces and punctuation.
 
     With a `similarity` below 1, also those whose titles have that cosine of their counts of
-    character trigrams, and the same numbers in them: "Rocky 2" is not "Rocky 3".
+    character trigrams, and the same numbers in them: "Rocky 2" is not "Rocky 3". Short names may
+    pass for each other then ("Bow Wow" and "Bow Wow Wow"): look at the examples in the report.
     """
 
     name: ClassVar[str] = "near_duplicate_items"
