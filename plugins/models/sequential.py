@@ -92,7 +92,7 @@ class SequentialRecommender(Recommender):
         chosen = [view for view in VIEWS if view in options.views]
         self.views = Views(chosen, data, texts.shape[1], width)
         self.profile = nn.Embedding(len(data.profile.names), width, padding_idx=0)
-        self.query = nn.Parameter(torch.randn(width))
+        self.query = nn.Parameter(torch.randn(width) * width**-0.5)
         self.kind = nn.Embedding(3, width)  # added to events, profile values and queries
         self.layers = nn.ModuleList(
             Layer(width, options.heads, options.dropout, data.options.history)
@@ -111,6 +111,7 @@ class SequentialRecommender(Recommender):
         }
         nn.init.normal_(self.profile.weight, std=width**-0.5)
         nn.init.zeros_(self.profile.weight[0])
+        nn.init.zeros_(self.kind.weight)
 
     def items(self, texts: Tensor | None = None) -> Tensor:
         """(N + 1, D) vectors of the whole catalogue, by other texts (N + 1, E) if given."""
@@ -186,7 +187,8 @@ class SequentialRecommender(Recommender):
         memory = values.shape[1] - len(sees)
         counts = torch.tensor([length, memory - length, len(sees)], device=values.device)
         kind = self.kind.weight.repeat_interleave(counts, dim=0)
-        hidden = self.drop(values + kind)
+        # Item vectors begin at length 1, as products want them; layers read them at deviation 1.
+        hidden = self.drop(math.sqrt(values.shape[-1]) * (values + kind))
         allowed, distance = _layout(length, memory - length, sees)
         itself = torch.eye(*allowed.shape, dtype=torch.bool, device=values.device)
         itself[memory:, memory] = True
