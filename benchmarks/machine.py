@@ -29,8 +29,10 @@ RESAMPLES = 2000
 UNITS = ("wall_s", "cpu_s")
 
 
-def arguments(about: str) -> argparse.Namespace:
+def arguments(about: str, datasets: Sequence[str] = ()) -> argparse.Namespace:
     """What the command line says: full (bool), threads (int) and out, the folder of the rows.
+
+    Where there are datasets to choose from, dataset (str) is the one chosen, else the first.
 
     Torch and the tokenizers are held to that many threads.
     """
@@ -38,6 +40,8 @@ def arguments(about: str) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="larger and more often; takes minutes")
     parser.add_argument("--threads", type=int, default=1, help="threads of every side")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the raw rows")
+    if datasets:
+        parser.add_argument("--dataset", choices=datasets, default=datasets[0])
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     os.environ["RAYON_NUM_THREADS"] = str(given.threads)  # tokenizers read it at their first use
@@ -122,7 +126,7 @@ def compare(rows: Sequence[Mapping[str, float]], ours: str, theirs: str) -> floa
     return ratios["wall_s"].median
 
 
-def finish(path: Path, rows: Sequence[Mapping[str, float]], figures: Mapping[str, float]) -> None:
+def finish(path: Path, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:
     """Write the raw rows as CSV, whole or not at all, and end the output with a line of JSON."""
     with written(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))

@@ -92,7 +92,7 @@ class SequentialRecommender(Recommender):
         chosen = [view for view in VIEWS if view in options.views]
         self.views = Views(chosen, data, texts.shape[1], width)
         self.profile = nn.Embedding(len(data.profile.names), width, padding_idx=0)
-        self.query = nn.Parameter(torch.randn(width))
+        self.query = nn.Parameter(torch.randn(width) * width**-0.5)
         self.kind = nn.Embedding(3, width)  # added to events, profile values and queries
         self.layers = nn.ModuleList(
             Layer(width, options.heads, options.dropout, data.options.history)
@@ -111,6 +111,7 @@ class SequentialRecommender(Recommender):
         }
         nn.init.normal_(self.profile.weight, std=width**-0.5)
         nn.init.zeros_(self.profile.weight[0])
+        nn.init.zeros_(self.kind.weight)
 
     def items(self, texts: Tensor | None = None) -> Tensor:
         """(N + 1, D) vectors of the whole catalogue, by other texts (N + 1, E) if given."""
@@ -161,41 +162,49 @@ class SequentialRecommender(Recommender):
         """The slot of the query."""
         return inputs.values.shape[1] - 1 - self.views.slots
 
-    def _read(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
-        """State (B, D) and each layer's attention (B, H, S, S), S = L + P + 1 slots."""
+    def _read(self, inputs: Inputs, whole: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """State (B, D) and each layer's attention (B, H, S, S), S = L + P + 1 slots.
+
+        The last layer's attention is the query's alone, (B, H, 1, S), unless the whole is wanted.
+        """
         query = self._query(inputs)
         length = query - self.data_module.profile.values.shape[1]
         present = inputs.present[:, : query + 1]
         values = torch.where(present[..., None], inputs.values[:, : query + 1], 0)
         sees = torch.tensor([length], device=values.device)
-        hidden, maps = self._run(values, present, length, sees)
+        hidden, maps = self._run(values, present, length, sees, whole)
         return self.norm(hidden[:, -1]), maps
 
     def _run(
-        self, values: Tensor, present: Tensor, length: int, sees: Tensor
+        self, values: Tensor, present: Tensor, length: int, sees: Tensor, whole: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Run the layers on [events, profile, queries]; query q looks at the first sees[q] events.
 
         Events look at earlier events, themselves and the profile; a profile value at the profile;
-        a query at its events, the profile and itself. So no query hears of a later event.
+        a query at its events, the profile and itself. So no query hears of a later event, and the
+        last layer is spared what no query asks for, unless the whole is wanted.
         """
-        profiles = values.shape[1] - length - len(sees)
-        counts = torch.tensor([length, profiles, len(sees)], device=values.device)
+        memory = values.shape[1] - len(sees)
+        counts = torch.tensor([length, memory - length, len(sees)], device=values.device)
         kind = self.kind.weight.repeat_interleave(counts, dim=0)
-        hidden = self.drop(values + kind)
-        allowed, distance = _layout(length, profiles, sees)
-        itself = torch.eye(values.shape[1], dtype=torch.bool, device=values.device)
-        allowed = allowed & present[:, None, :] | itself
+        # Item vectors begin at length 1, as products want them; layers read them at deviation 1.
+        hidden = self.drop(math.sqrt(values.shape[-1]) * (values + kind))
+        allowed, distance = _layout(length, memory - length, sees)
+        itself = torch.eye(*allowed.shape, dtype=torch.bool, device=values.device)
+        itself[memory:, memory] = True
+        there = functional.pad(present[:, None, :memory], (0, 1))
+        allowed = allowed & there | itself
         maps = []
         for layer in self.layers:
-            hidden, attention = layer(hidden, allowed, distance)
+            last = layer is self.layers[-1] and not whole
+            hidden, attention = layer(hidden, allowed, distance, memory if last else 0)
             maps.append(attention)
         return hidden, maps
 
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer (B, H, F, F). Candidate slots attend to themselves alone."""
         slots, whole = inputs.values.shape[1], []
-        for attention in self._read(inputs)[1]:
+        for attention in self._read(inputs, whole=True)[1]:
             eye = torch.eye(slots, device=attention.device)
             full = eye.repeat(*attention.shape[:2], 1, 1)
             full[..., : attention.shape[2], : attention.shape[3]] = attention
@@ -217,7 +226,8 @@ class SequentialRecommender(Recommender):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of each task that learns, over every learned event of a window.
 
-        One pass reads all the prefixes of a window: query t sees the events before t.
+        One pass reads the prefixes of a window from the first that any row is to learn from: query
+        t sees the events before t.
         """
         assert batch.negatives is not None
         assert batch.learned is not None
@@ -225,55 +235,62 @@ class SequentialRecommender(Recommender):
         reading = self.reading
         items = self.items(None if reading is None else reading.anew(self.texts, batch.history))
         events = functional.embedding(batch.history, items)
-        state = self._states(batch, events)
+        since = int(batch.learned.any(0).int().argmax())
+        state, learned, after = (
+            self._states(batch, events, since),
+            batch.learned[:, since:],
+            events[:, since:],
+        )
         losses = {}
         for at in self.learned:
             task, head = self.tasks[at], self.heads[at]
             assert isinstance(head, Product)
-            said = head(state, events)
+            said = head(state, after)
             if task.ranks:
                 rivals = functional.embedding(batch.negatives, items)
                 negative = head.query(state) @ rivals.transpose(1, 2) + head.bias
-                losses[task.name] = contrast(task, said, negative)[batch.learned].mean()
+                losses[task.name] = contrast(task, said, negative)[learned].mean()
             else:
-                truth = batch.truth[..., at][batch.learned]
-                losses[task.name] = regress(task, said[batch.learned], truth)
+                truth = batch.truth[:, since:, at][learned]
+                losses[task.name] = regress(task, said[learned], truth)
         return losses
 
-    def _states(self, batch: Batch, events: Tensor) -> Tensor:
-        """(B, L, D) the user's state before each event of a window; events (B, L, D)."""
+    def _states(self, batch: Batch, events: Tensor, since: int) -> Tensor:
+        """(B, L - since, D) states before each event of a window from `since` on.
+
+        events (B, L, D) are the vectors of all of the window's.
+        """
         length = events.shape[1]
+        sees = torch.arange(since, length, device=events.device)
         profile = self.profile(batch.profile)
-        queries = self.query.expand(len(batch), length, -1)
+        queries = self.query.expand(len(batch), len(sees), -1)
         values = torch.cat([events, profile, queries], dim=1)
-        there = torch.ones_like(batch.history, dtype=torch.bool)
+        there = torch.ones_like(queries[..., 0], dtype=torch.bool)
         present = torch.cat([batch.history > 0, batch.profile > 0, there], dim=1)
-        sees = torch.arange(length, device=values.device)
         hidden, _ = self._run(values, present, length, sees)
-        states: Tensor = self.drop(self.norm(hidden[:, -length:]))
+        states: Tensor = self.drop(self.norm(hidden[:, -len(sees) :]))
         return states
 
 
 def _layout(length: int, profiles: int, sees: Tensor) -> tuple[Tensor, Tensor]:
-    """Which slot may look at which, and how far back it looks: (S, S) bool and (S, S) int64.
+    """Which slot may look at which, and how far back it looks: (S, M + 1) bool and int64.
 
-    Distances: 0 from a slot to itself, d to the d-th last event, -1 to a profile value.
+    Columns are the M = L + P slots that others look at, and the query itself. Distances: 0 from a
+    slot to itself, d to the d-th last event, -1 to a profile value.
     """
-    device = sees.device
+    device, memory = sees.device, length + profiles
     at = torch.arange(length, device=device)
     events = torch.cat([at, torch.zeros(profiles, dtype=torch.long, device=device), sees])
-    total = len(events)
-    column = torch.arange(total, device=device)
-    is_profile = (column >= length) & (column < length + profiles)
-    is_query = column >= length + profiles
+    row = torch.arange(len(events), device=device)
+    is_profile = (row >= length) & (row < memory)
     back = events[:, None] - at[None, :]
-    sees_event = torch.where(is_query[:, None], back > 0, back >= 0) & ~is_profile[:, None]
-    allowed = torch.zeros(total, total, dtype=torch.bool, device=device)
+    sees_event = torch.where(row[:, None] >= memory, back > 0, back >= 0) & ~is_profile[:, None]
+    allowed = torch.zeros(len(events), memory + 1, dtype=torch.bool, device=device)
     allowed[:, :length] = sees_event
-    allowed[:, length : length + profiles] = True
-    distance = torch.zeros(total, total, dtype=torch.long, device=device)
+    allowed[:, length:memory] = True
+    distance = torch.zeros_like(allowed, dtype=torch.long)
     distance[:, :length] = back.clamp(min=0)
-    distance[:, length : length + profiles] = -1
+    distance[:, length:memory] = -1
     return allowed, distance
 
 
@@ -293,19 +310,31 @@ class Layer(nn.Module):
         self.drop = nn.Dropout(dropout)
         nn.init.zeros_(self.distance.weight)
 
-    def forward(self, hidden: Tensor, allowed: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """hidden (B, S, D), allowed (B, S, S), distance (S, S) → hidden, attention (B, H, S, S)."""
+    def forward(
+        self, hidden: Tensor, allowed: Tensor, distance: Tensor, start: int
+    ) -> tuple[Tensor, Tensor]:
+        """What slots hidden (B, S, D) become, from slot `start` on, and how these look at others.
+
+        The first M slots are looked at by any that is allowed to, allowed (B, S, M + 1), at a
+        distance (S, M + 1); the last column is a later slot's look at itself, which no other sees.
+        Attention is (B, H, S - start, M + 1).
+        """
+        memory = distance.shape[1] - 1
         size = (*hidden.shape[:2], self.heads, -1)
         q, k, v = (
             part.view(size).transpose(1, 2)
             for part in self.qkv(self.before_attention(hidden)).chunk(3, dim=-1)
         )
         row = torch.where(distance < 0, self.furthest + 1, distance.clamp(max=self.furthest))
-        bias = self.distance(row).permute(2, 0, 1)
-        logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + bias
-        attention = logits.masked_fill(~allowed[:, None], -torch.inf).softmax(-1)
-        read = (attention @ v).transpose(1, 2).flatten(2)
-        hidden = hidden + self.drop(self.out(read))
+        bias = self.distance(row[start:]).permute(2, 0, 1)
+        own = functional.pad((q * k)[:, :, memory:].sum(-1), (memory, 0))[:, :, start:, None]
+        logits = torch.cat([q[:, :, start:] @ k[:, :, :memory].transpose(-1, -2), own], dim=-1)
+        logits = logits / math.sqrt(q.shape[-1]) + bias
+        attention = logits.masked_fill(~allowed[:, None, start:], -torch.inf).softmax(-1)
+        read = (
+            attention[..., :memory] @ v[:, :, :memory] + attention[..., memory:] * v[:, :, start:]
+        )
+        hidden = hidden[:, start:] + self.drop(self.out(read.transpose(1, 2).flatten(2)))
         return hidden + self.drop(self.feed(self.before_feed(hidden))), attention
 
 

@@ -29,6 +29,7 @@ class Views(nn.Module):
         self.register_buffer("attributes", data.attributes.values, persistent=False)
         if "text" in chosen:
             self.text = nn.Linear(text_width, width, bias=False)
+            nn.init.normal_(self.text.weight, std=width**-0.5)  # texts have length 1
         if "identity" in chosen:
             self.identity = nn.Embedding(len(data.items), width, padding_idx=0)
         if "attributes" in chosen:

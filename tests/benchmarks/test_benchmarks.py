@@ -8,11 +8,15 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TIMED = ("seed", "warm-up", "repeats")
 
 pytestmark = pytest.mark.slow
 
@@ -23,13 +27,13 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=500)
 
 
-def figures(script: str, out: Path) -> dict[str, float]:
-    """The last line of a benchmark that ended well."""
+def figures(script: str, out: Path, settings: Sequence[str] = TIMED) -> dict[str, Any]:
+    """The last line of a benchmark that ended well and told of its settings."""
     done = run(f"benchmarks/{script}.py", "--out", out)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for told in ("machine: ", "versions: ", "seed: ", "threads: ", "warm-up: ", "repeats: "):
-        assert any(line.startswith(told) for line in lines), told
+    for told in ("machine", "versions", "threads", *settings):
+        assert any(line.startswith(f"{told}: ") for line in lines), told
     return json.loads(lines[-1])
 
 
@@ -82,3 +86,29 @@ def test_encode_names_the_package_it_lacks(tmp_path: Path):
         "this benchmark needs the package sentence_transformers: pip install 'xrec[bench]'"
     ]
     assert not list(tmp_path.iterdir())
+
+
+def test_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = run("benchmarks/quality.py", "--out", tmp_path)
+    assert "epoch 1/2" in first.stderr
+    found = figures("quality", tmp_path, ("seeds", "settings", "own settings"))
+    assert found == json.loads(first.stdout.splitlines()[-1])  # of the weights that were kept
+    rows = pl.read_parquet(tmp_path / "quality-planted.parquet")
+    test = rows.filter(pl.col("stage") == "test")
+    models = ["popularity", "item_knn", "ease", "ids", "text", "text_ids", "lora"]
+    assert list(found["ndcg10"]) == list(found["ndcg10_interval"]) == models
+    for model in models:
+        own = test.filter((pl.col("model") == model) & (pl.col("world") == "whole"))
+        assert sorted(own["user"]) == list(range(1, 81))
+        gains = [1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in own["rank"]]
+        assert math.isclose(found["ndcg10"][model], sum(gains) / 80, abs_tol=1e-4)
+        low, high = found["ndcg10_interval"][model]
+        assert low <= found["ndcg10"][model] <= high
+        assert (own["among_all"] >= own["rank"]).all()
+    few = test.filter((pl.col("world") == "cold") & (pl.col("events") < 5))
+    text, ids = (
+        few.filter((pl.col("model") == model) & (pl.col("rank") <= 50)).height
+        for model in ("text", "ids")
+    )
+    assert math.isclose(found["cold_recall_ratio"], (text + 1) / (ids + 1), abs_tol=1e-2)

@@ -241,10 +241,11 @@ def test_a_long_history_is_cut_into_windows_that_overlap_by_half():
     world = _world([("u", f"i{at:02}", at) for at in range(11)], length=4)
     windows = world.data.windows()
     i = world.items[1]
-    assert windows.history.tolist() == [i[0:4], i[2:6], i[4:8], i[5:9]]
+    assert windows.history.tolist() == [[0, 0, *i[0:2]], i[0:4], i[2:6], i[4:8], i[5:9]]
     assert windows.learned is not None
     assert windows.learned.tolist() == [
-        [True, True, True, True],
+        [False, False, True, True],
+        [False, False, True, True],
         [False, False, True, True],
         [False, False, True, True],
         [False, False, False, True],
@@ -283,7 +284,7 @@ def _lines(batch: Batch) -> list[tuple]:
 
 def test_negatives_are_drawn_from_all_that_the_user_has_not_had():
     """As often one as another, to four standard errors."""
-    world = _world([("u", f"i{at % 7}", at) for at in range(9)], length=8)
+    world = _world([("u", f"i{at % 7}", at) for at in range(9)], length=14)
     world.data.train = TrainOptions(negatives=4000)
     (batch,) = world.data.train_dataloader()
     counts = torch.bincount(batch.negatives.flatten(), minlength=len(world.data.items))

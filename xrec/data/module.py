@@ -136,7 +136,8 @@ class Data(LightningDataModule):
     def windows(self) -> Batch:
         """All training windows. A long history is cut into windows that overlap by half.
 
-        `learned` marks each event in just one window, that in which the most comes before it.
+        `learned` marks each event in just one window, that in which the most comes before it. The
+        first window of a history is half a window, so that all learn from their later half alone.
         """
         length = self.options.history
         step = max(1, length // 2)
@@ -144,7 +145,7 @@ class Data(LightningDataModule):
         for user in range(1, len(self.users)):
             begin, end = self.events.span(user)
             end -= HELD_OUT["train"]
-            stop, done = min(begin + length, end), begin
+            stop, done = min(begin + step, end), begin
             while done < end:
                 users.append(user)
                 ends.append(stop)

@@ -19,8 +19,7 @@ def contrast(task: Task, positive: Tensor, negative: Tensor) -> Tensor:
     Jean et al., 2015, whose correction is a constant where items are drawn uniformly.
     """
     if task.loss == "softmax":
-        both = torch.cat([positive[..., None], negative], dim=-1)
-        return torch.logsumexp(both, dim=-1) - positive
+        return torch.logaddexp(positive, torch.logsumexp(negative, dim=-1)) - positive
     return (functional.softplus(-positive) + functional.softplus(negative).mean(-1)) / 2
 
 
