@@ -19,7 +19,7 @@ from xrec.models.language import LanguageModel
 from xrec.models.masking import Guesser
 from xrec.recipe import PretrainOptions
 from xrec.runs import pretraining
-from xrec.runs.pretraining import split
+from xrec.runs.pretraining import Course, split
 from xrec.runs.run import Run
 from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.encoders.pretrained import Pretrained
@@ -161,6 +161,38 @@ def test_the_same_recipe_gives_the_same_encoder(
     assert "pretrain …" in said
     assert "encode: done before" in said
     assert name.read_bytes() == whole
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_try_is_gone_on_with(adapted: Run, headless: Path, tmp_path, monkeypatch):
+    """In the head's fit and in that of all, to the same encoder and the same figures."""
+    monkeypatch.setattr(pretraining, "HEAD_EPOCHS", 2)
+    recipe, out, said = recipe_of(tmp_path, headless), tmp_path / "runs", []
+    whole, epochs = Course.on_train_epoch_end, []
+
+    def killed_in(*which: int):
+        def on_train_epoch_end(self, trainer, module):
+            whole(self, trainer, module)
+            epochs.append(trainer.current_epoch + 1)
+            if len(epochs) in which:
+                raise Killed
+
+        return on_train_epoch_end
+
+    monkeypatch.setattr(Course, "on_train_epoch_end", killed_in(2, 5))
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run(recipe, out, said.append)
+        assert len(list(out.glob("tiny/*/checkpoint/pretrain.*.safetensors"))) == 1
+    done = run(recipe, out, said.append)
+    # Of the head's two, of all three; killed at the end of the second, and so only that again.
+    assert epochs == [1, 2, 2, 1, 2, 2, 3]
+    assert artefact(done, "pretrain.json") == artefact(adapted, "pretrain.json")
+    assert done.texts.equal(adapted.texts)
+    assert not (done.folder / "checkpoint").exists()
 
 
 def test_other_pretraining_redoes_what_follows(adapted: Run, headless: Path, tmp_path, monkeypatch):

@@ -151,7 +151,8 @@ class Guesser(LightningModule):
     def train_dataloader(self) -> DataLoader:
         """The present epoch's batches."""
         puzzles: Any = list(self._batches(self.current_epoch))
-        return DataLoader(puzzles, batch_size=None)
+        # With a generator of its own: else it draws from that of dropout each time it is begun.
+        return DataLoader(puzzles, batch_size=None, generator=torch.Generator())
 
     def training_step(self, puzzle: Puzzle, index: int) -> Tensor:
         """The mean surprise of a batch."""

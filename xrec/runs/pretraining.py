@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from xrec.models.family import POOLING, WEIGHTS, files, weights
 from xrec.models.language import LanguageModel, Tally
 from xrec.models.masking import Guesser, Puzzle
 from xrec.recipe import PretrainOptions, Recipe
+from xrec.runs.resume import Resume, usable
 from xrec.runs.run import ADAPTED, Run, Tell
-from xrec.runs.training import new_trainer
+from xrec.runs.training import fit_or_stop, new_trainer
 
 #: How a head is fitted where the model's files have none: the trunk is held still meanwhile.
 HEAD_EPOCHS, HEAD_LR = 10, 3e-3
@@ -65,12 +66,14 @@ def pretrain(run: Run) -> None:
     guesser = Guesser.of(language, encoder.folder)
     test = _puzzles(guesser, held, options, run.recipe.seed, shuffle=False)
     fit = partial(_fit, run, guesser, learnt)
-    head = None
-    if guesser.headless:
-        run.tell(f"  no head for guessing words in the model's files: {HEAD_EPOCHS} epochs for one")
-        head = fit(HEAD_EPOCHS, HEAD_LR, trunk=False)
-    before = guesser.perplexity(test)
-    losses = fit(options.epochs, options.lr, trunk=True)
+    begun = _begun(run.store.checkpoint, guesser, run.tell)
+    head, before = begun.head, begun.before
+    if before is None:
+        if guesser.headless:
+            run.tell(f"  no head for guessing words in the model's files: {HEAD_EPOCHS} epochs")
+            head = fit(HEAD_EPOCHS, HEAD_LR, Progress(), begun)
+        before = guesser.perplexity(test)
+    losses = fit(options.epochs, options.lr, Progress(head, before), begun)
     after = guesser.perplexity(test)
     run.tell(f"  held-out perplexity {before:.2f} → {after:.2f}")
     if not math.isfinite(after):
@@ -129,11 +132,37 @@ def _puzzles(
     ]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What is known when a fit begins: before the head's, nothing; before that of all, how it went.
+
+    head: the losses of the head's fit, None if the files have a head. before: the perplexity then.
+    """
+
+    head: list[float] | None = None
+    before: float | None = None
+
+
+def _begun(checkpoint: Path, guesser: Guesser, tell: Tell) -> Progress:
+    """What was known when the fit began that a killed try left a checkpoint of."""
+    told = usable(checkpoint, guesser, tell)
+    return Progress() if told is None else Progress(**told["callbacks"]["Course"]["progress"])
+
+
 def _fit(
-    run: Run, guesser: Guesser, rows: Rows, epochs: int, lr: float, trunk: bool
+    run: Run,
+    guesser: Guesser,
+    rows: Rows,
+    epochs: int,
+    lr: float,
+    progress: Progress,
+    begun: Progress,
 ) -> list[float]:
-    """Train the head, and the trunk too or not; returns each epoch's loss."""
-    options = run.recipe.pretrain
+    """Train the head, or all once it is known how that went; returns each epoch's loss.
+
+    It goes on from the checkpoint, if there is one of a fit that began with the same progress.
+    """
+    options, trunk = run.recipe.pretrain, progress.before is not None
     assert options is not None
     # Other masks than those of the texts held out, and in the head's fit than in that of all.
     begin = run.recipe.seed * 1_000_003 + (1 + trunk) * 10_000
@@ -143,25 +172,34 @@ def _fit(
 
     steps = epochs * math.ceil(len(rows) / options.batch)
     guesser.study(batches, steps, lr, trunk)
-    course = Course(run.tell)
+    course, checkpoint = Course(run.tell, progress), run.store.checkpoint
     trainer = new_trainer(
         [],
         run.folder,
         max_epochs=epochs,
         gradient_clip_val=1.0,
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[course],
+        callbacks=[course, Resume(checkpoint, steps)],  # between epochs alone
     )
-    trainer.fit(guesser)
+    goes_on = checkpoint.is_file() and begun == progress
+    fit_or_stop(trainer, guesser, ckpt_path=checkpoint if goes_on else None)
     return course.losses
 
 
 class Course(Callback):
     """Tell each epoch's loss, and keep it."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+    def __init__(self, tell: Tell, progress: Progress) -> None:
+        self.tell, self.progress = tell, progress
         self.losses: list[float] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"losses": self.losses, "progress": asdict(self.progress)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.losses = state_dict["losses"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch's mean loss."""

@@ -29,9 +29,20 @@ class Position:
 
 
 def position(path: Path, model: Recommender, tell: Tell) -> Position | None:
-    """Where an earlier try left off; None if it left nothing that can be gone on from.
+    """Where an earlier try left off; None if it left nothing that can be gone on from."""
+    checkpoint = usable(path, model, tell)
+    if checkpoint is None:
+        return None
+    (loader,) = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    found = Position(checkpoint["epoch"] + 1, loader["served"], checkpoint["global_step"])
+    tell(f"  going on from epoch {found.epoch}, step {found.step}")
+    return found
 
-    A checkpoint that cannot be used is said aloud and removed, so that training starts again.
+
+def usable(path: Path, model: LightningModule, tell: Tell) -> dict[str, Any] | None:
+    """The checkpoint of an earlier try, if there is one.
+
+    One that cannot be used is said aloud and removed, so that training starts again.
     """
     if not path.is_file():
         return None
@@ -42,13 +53,10 @@ def position(path: Path, model: Recommender, tell: Tell) -> Position | None:
         tell(f"  {error}; training starts again")
         path.unlink()
         return None
-    (loader,) = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
-    found = Position(checkpoint["epoch"] + 1, loader["served"], checkpoint["global_step"])
-    tell(f"  going on from epoch {found.epoch}, step {found.step}")
-    return found
+    return checkpoint
 
 
-def _check_fit(weights: Mapping[str, Tensor], model: Recommender, path: Path) -> None:
+def _check_fit(weights: Mapping[str, Tensor], model: LightningModule, path: Path) -> None:
     """Raise RunError unless the weights are those of such a model."""
     own = model.state_dict()
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:

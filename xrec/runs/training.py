@@ -114,10 +114,7 @@ def fit(
             resume = Resume(checkpoint, options.checkpoint)
             trainer.callbacks.append(resume)  # type: ignore[attr-defined]
         before = checkpoint if checkpoint.is_file() else None
-        try:
-            trainer.fit(model, datamodule=data, ckpt_path=before)
-        except SystemExit as stopped:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from stopped
+        fit_or_stop(trainer, model, datamodule=data, ckpt_path=before)
         if not best.epoch:
             raise TrainingError(
                 f"training was of no use: in no epoch {options.monitor} was a number; set "
@@ -125,6 +122,14 @@ def fit(
             )
         model.load_state_dict(best.weights)
     return best.history
+
+
+def fit_or_stop(trainer: Trainer, module: LightningModule, **given: Any) -> None:
+    """`trainer.fit`, in which Ctrl-C is what it is anywhere else."""
+    try:
+        trainer.fit(module, **given)
+    except SystemExit as stopped:  # what Lightning makes of it
+        raise KeyboardInterrupt from stopped
 
 
 def new_trainer(
