@@ -28,7 +28,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
+<<<<<<< HEAD
 	set -e; for script in overhead encode tuning; do $(BIN)/python benchmarks/$$script.py; done
+=======
+	set -e; for script in overhead encode quality; do $(BIN)/python benchmarks/$$script.py; done
+>>>>>>> quality
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

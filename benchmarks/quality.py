@@ -8,6 +8,7 @@ the one before it validates, and what a user has had is not ranked. The models:
     text                         an item is its text, as the frozen encoder reads it
     text_ids                     both, by learned weights
     lora                         text_ids, trained on a little with an encoder that learns too
+    text_ids_on                  text_ids, trained on as long without, to compare lora with
 
 What all models share is the dataset's recipe, what each has of its own is in trials.py: chosen on
 validation (docs/quality.md tells what was tried), then measured on test, once.

@@ -42,23 +42,26 @@ DATASETS = {  # the recipe that has each
     "lastfm": "social",
     "planted": "quickstart",
 }
-MODELS = {"whole": ("ids", "text", "text_ids", "lora"), "cold": ("ids", "text")}
+MODELS = {"whole": ("ids", "text", "text_ids", "text_ids_on", "lora"), "cold": ("ids", "text")}
 COLD_SHARE, COLD_EVENTS = 5, 4  # one item in five keeps its first four training events
 
 Changes = Mapping[str, Mapping[str, Any]]
+
+ON = {"epochs": 3, "lr": 5e-4}  # of what is trained on
 
 #: What a model has that differs from the recipe's.
 OWN: Mapping[str, Changes] = {
     "ids": {"model": {"views": ["identity"]}},
     "text": {"model": {"views": ["text"]}},
     "text_ids": {"model": {"views": ["text", "identity"]}},
+    "text_ids_on": {"model": {"views": ["text", "identity"]}, "train": ON},
     "lora": {
         "model": {"views": ["text", "identity"], "reads": 32},
         "encoder": {"tune": "lora"},
-        "train": {"epochs": 3, "lr": 5e-4},
+        "train": ON,
     },
 }
-AFTER = {"lora": "text_ids"}  # begins with the weights of another
+AFTER = {"text_ids_on": "text_ids", "lora": "text_ids"}  # begin with the weights of another
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert found == json.loads(first.stdout.splitlines()[-1])  # of the weights that were kept
     rows = pl.read_parquet(tmp_path / "quality-planted.parquet")
     test = rows.filter(pl.col("stage") == "test")
-    models = ["popularity", "item_knn", "ease", "ids", "text", "text_ids", "lora"]
+    models = ["popularity", "item_knn", "ease", "ids", "text", "text_ids", "text_ids_on", "lora"]
     assert list(found["ndcg10"]) == list(found["ndcg10_interval"]) == models
     for model in models:
         own = test.filter((pl.col("model") == model) & (pl.col("world") == "whole"))

@@ -70,7 +70,7 @@ def trained(
     return model, fit(model, data, [], folder, checkpoint, tell)
 
 
-STEPS = 10  # of an epoch: 37 windows in batches of 4
+STEPS = 15  # of an epoch: windows in batches of 4
 
 
 def assert_same(one: tuple[Recommender, Any], other: tuple[Recommender, Any]) -> None:
@@ -94,8 +94,8 @@ def test_a_stopped_training_ends_as_one_that_was_not(
     told = {
         3: "going on from epoch 1, step 2",
         STEPS + 1: "going on from epoch 2, step 0",
-        2 * STEPS - 2: "going on from epoch 2, step 6",
-        3 * STEPS: "going on from epoch 3, step 8",
+        2 * STEPS - 2: "going on from epoch 2, step 12",
+        3 * STEPS: "going on from epoch 3, step 14",
     }
     for stop, line in told.items():
         folder, said = tmp_path / str(stop), []

@@ -17,6 +17,7 @@ from lightning import seed_everything
 from xrec import __version__
 from xrec.files import digest
 from xrec.recipe import Recipe
+from xrec.runs import precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
 from xrec.runs.pretraining import check, pretrain
@@ -45,6 +46,8 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     # What cannot be had, data, weights or bf16, is found out before anything is written.
     work.made["dataset"][0].sources()
     trunk(recipe)
+    if work.store.record("train") is None:
+        precision.plugin(recipe.train.precision)
     planned = list(stages(work))
     with work.store.alone():
         work.store.begin(recipe.resolved)
