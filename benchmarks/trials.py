@@ -47,7 +47,7 @@ COLD_SHARE, COLD_EVENTS = 5, 4  # one item in five keeps its first four training
 
 Changes = Mapping[str, Mapping[str, Any]]
 
-ON = {"epochs": 3, "lr": 5e-4}  # of what is trained on
+ON = {"epochs": 5, "lr": 5e-4}  # of what is trained on
 
 #: What a model has that differs from the recipe's.
 OWN: Mapping[str, Changes] = {
