@@ -117,13 +117,13 @@ def test_killed_in_training_and_in_explaining(
 def test_killed_in_an_epoch_and_between_two(tiny_recipe: Path, whole: Path, tmp_path: Path) -> None:
     """Training goes on from its last checkpoint, with weights, figures and curves as if nothing."""
     out = tmp_path / "runs"
-    for step in (4, 3):  # of four an epoch: the last of the first, and the first of the second
+    for step in (7, 2):  # of seven an epoch: the last of the first, and the first of the second
         command = [sys.executable, "-c", KILLED_AT_A_STEP.format(step=step), "run"]
         process = start(tiny_recipe, out, command)
         said, _ = process.communicate()
         assert process.returncode == -9, said
         assert len(list(out.glob("tiny/*/checkpoint/train.*.safetensors"))) == 1
-    assert "  going on from epoch 1, step 2" in said.splitlines()
+    assert "  going on from epoch 1, step 6" in said.splitlines()
     assert "  going on from epoch 2, step 0" in finish(tiny_recipe, out)
     assert_same_numbers(out, whole)
     told, expected = (next(f.glob("tiny/*/training.json")).read_text() for f in (out, whole))
@@ -132,7 +132,7 @@ def test_killed_in_an_epoch_and_between_two(tiny_recipe: Path, whole: Path, tmp_
 
 
 def test_stopped_by_ctrl_c_it_says_how_to_go_on(tiny_recipe: Path, tmp_path: Path) -> None:
-    script = KILLED_AT_A_STEP.format(step=6).replace("SIGKILL", "SIGINT")
+    script = KILLED_AT_A_STEP.format(step=9).replace("SIGKILL", "SIGINT")
     process = start(tiny_recipe, tmp_path / "runs", [sys.executable, "-c", script, "run"])
     said, _ = process.communicate()
     assert process.returncode == 130, said
