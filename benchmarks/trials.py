@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,6 @@ def trained(
         if before is not None:
             first, _ = _weights(cache / f"{before.digest()}.safetensors")
             model.load_state_dict(first, strict=False)
-        began = perf_counter()
         partial = path.with_suffix(".partial")  # from which a training that was killed goes on
         with tempfile.TemporaryDirectory() as folder:
             history = fit(model, data, [], Path(folder), partial, _tell)
@@ -132,7 +130,6 @@ def trained(
             "epochs": len(history),
             "best": best["epoch"],
             "validation": round(best[recipe.train.monitor], 4),
-            "seconds": round(perf_counter() - began),
         }
         weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
         with written(path) as whole:
