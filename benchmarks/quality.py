@@ -15,7 +15,7 @@ validation (docs/quality.md tells what was tried), then measured on test, once.
 
 Few items of a catalogue that everybody knows have few events. So the models are trained again in a
 `cold` world, in which a fifth of the items, drawn at random, keep their first four training events
-alone, and asked for the test events of all items that have under five.
+alone, with one seed, and asked for the test events of all items that have under five.
 
     python benchmarks/quality.py [--full] [--dataset movielens]
 
