@@ -194,7 +194,8 @@ def measure(
 ) -> Iterator[tuple[pl.DataFrame, dict[str, Any] | None]]:
     """The ranks of every model in every world, and how its training went, as each is done.
 
-    The cold world has one seed. Where the split is not by time no event is an item's first, and there is no cold world.
+    The cold world has one seed; where the split is not by time no event is an item's first, and
+    there is no such world.
     """
     cache = user_cache_path("xrec") / "quality"
     for world, names in MODELS.items():
