@@ -65,12 +65,14 @@ def taken_up(game: Game, truth: Tensor) -> float:
     opposite signs cancel when they go together. Rows without a cause, or without another feature,
     are left out; NaN if none remains.
     """
+    known = ~truth.isnan()
+    slots = known.any(0).nonzero()[:, 0]
     whole = game.inputs.features.whole
-    slots = torch.arange(truth.shape[1], device=truth.device)
     values = game.value(whole[:, None, :] != slots[:, None])  # all but a slot and its parts
-    moved = (game.everything()[:, None] - values).abs()
+    moved = torch.zeros_like(truth)
+    moved[:, slots] = (game.everything()[:, None] - values).abs()
     cause = causes(truth)
-    other = ~truth.isnan() & ~cause
+    other = known & ~cause
     judged = cause.any(1) & other.any(1)
     by_cause, by_other = (
         (moved * group).sum(1) / group.sum(1).clamp(min=1) for group in (cause, other)
