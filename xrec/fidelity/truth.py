@@ -70,7 +70,7 @@ def taken_up(game: Game, truth: Tensor) -> float:
     whole = game.inputs.features.whole
     values = game.value(whole[:, None, :] != slots[:, None])  # all but a slot and its parts
     moved = torch.zeros_like(truth)
-    moved[:, slots] = (game.everything()[:, None] - values).abs()
+    moved[:, slots] = (game.everything()[:, None] - values).abs().to(moved)
     cause = causes(truth)
     other = known & ~cause
     judged = cause.any(1) & other.any(1)
