@@ -14,6 +14,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "social.yaml"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.timeout(2400)
 @pytest.mark.skipif("XREC_DATA_DIR" not in os.environ, reason="XREC_DATA_DIR is not set")
 def test_the_model_is_ahead_of_popularity(tmp_path: Path) -> None:
