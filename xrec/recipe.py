@@ -324,10 +324,7 @@ def _tasks(given: Any) -> tuple[Task, ...]:
                 f"it predicts, as in {{name: {each}, target: value}}"
             )
         tasks.append(KNOWN[each] if isinstance(each, str) else fill(Task, each, f"tasks[{at}]"))
-    names = [task.name for task in tasks]
-    for name in names:
-        if names.count(name) > 1:
-            raise RecipeError(f"tasks: '{name}' is listed more than once")
+    _once([task.name for task in tasks], "tasks")
     return tuple(tasks)
 
 
@@ -404,11 +401,14 @@ def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise RecipeError(f"{key}: expected a list of {kind}s, got '{given}'")
     choices = tuple(_choice(kind, each, f"{key}[{at}]") for at, each in enumerate(given))
-    names = [choice.options.get("label", choice.name) for choice in choices]
+    _once([choice.options.get("label", choice.name) for choice in choices], key)
+    return choices
+
+
+def _once(names: Sequence[str], key: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise RecipeError(f"{key}: '{name}' is listed more than once")
-    return choices
 
 
 def _choice(kind: str, given: Any, key: str) -> Choice:

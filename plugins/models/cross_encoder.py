@@ -8,7 +8,7 @@ ask of every item, a `sequential` model, trained beside it in the same run, find
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from xrec.data.batches import Batch
 from xrec.data.features import ITEM
 from xrec.data.module import Data
 from xrec.errors import RecipeError
+from xrec.models.attention import among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Linear
 from xrec.models.inputs import Inputs
@@ -113,10 +114,13 @@ class CrossEncoderRecommender(Recommender):
 
     def score(self, inputs: Inputs, task: int = 0) -> Tensor:
         """(B,) what a task says: its head's view of the pooled states of the tokens present."""
+        return self.scores(inputs, (task,))[0]
+
+    def scores(self, inputs: Inputs, tasks: Sequence[int]) -> list[Tensor]:
+        """(B,) what each of some tasks says; the language model reads once for all."""
         given = self._tokens(inputs)
         pooled = self.language.pooled(self.language.states(*given), given[1])
-        said: Tensor = self.heads[task](pooled)
-        return said
+        return [self.heads[at](pooled) for at in tasks]
 
     def _tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Vectors, presence, places and types of the tokens; the candidate is the second type."""
@@ -133,13 +137,11 @@ class CrossEncoderRecommender(Recommender):
 
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer (B, H, F, F); slots that are no tokens attend to themselves."""
-        slots, whole = inputs.values.shape[1], []
-        for attention in self.language.attention(*self._tokens(inputs)):
-            full = torch.eye(slots, device=attention.device).repeat(*attention.shape[:2], 1, 1)
-            wholes = slots - attention.shape[-1]
-            full[..., wholes:, wholes:] = attention
-            whole.append(full)
-        return whole
+        slots = inputs.values.shape[1]
+        return [
+            among(slots, slots - attention.shape[-1], attention)
+            for attention in self.language.attention(*self._tokens(inputs))
+        ]
 
     def catalogue(self, batch: Batch) -> Tensor:
         """(B, N + 1) logits of the candidates retrieved; the others below them, as retrieved.

@@ -12,7 +12,7 @@ al., 2018) in place of positions added to them, so that a slot's vector is the i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ from xrec.data.batches import Batch
 from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
 from xrec.errors import nearest
+from xrec.models.attention import among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Product
 from xrec.models.inputs import Inputs
@@ -152,11 +153,14 @@ class SequentialRecommender(Recommender):
 
     def score(self, inputs: Inputs, task: int = 0) -> Tensor:
         """(B,) what a task says: its head's product of state and item."""
+        return self.scores(inputs, (task,))[0]
+
+    def scores(self, inputs: Inputs, tasks: Sequence[int]) -> list[Tensor]:
+        """(B,) what each of some tasks says; the history is read once for all."""
         state, _ = self._read(inputs)
         views = slice(self._query(inputs) + 1, None)
         item = torch.where(inputs.present[:, views, None], inputs.values[:, views], 0).sum(1)
-        said: Tensor = self.heads[task](state, item)
-        return said
+        return [self.heads[at](state, item) for at in tasks]
 
     def _query(self, inputs: Inputs) -> int:
         """The slot of the query."""
@@ -203,13 +207,8 @@ class SequentialRecommender(Recommender):
 
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer (B, H, F, F). Candidate slots attend to themselves alone."""
-        slots, whole = inputs.values.shape[1], []
-        for attention in self._read(inputs, whole=True)[1]:
-            eye = torch.eye(slots, device=attention.device)
-            full = eye.repeat(*attention.shape[:2], 1, 1)
-            full[..., : attention.shape[2], : attention.shape[3]] = attention
-            whole.append(full)
-        return whole
+        slots = inputs.values.shape[1]
+        return [among(slots, 0, each) for each in self._read(inputs, whole=True)[1]]
 
     def catalogue(self, batch: Batch) -> Tensor:
         """(B, N + 1) logits: one matrix product of the states with the item vectors."""

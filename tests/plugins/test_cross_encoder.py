@@ -259,6 +259,20 @@ def test_the_loss_is_that_of_pairs_beside_the_retrievers(shelf):
         assert losses["retrieval"] == model.retriever.loss(window)["click"]
 
 
+def test_the_language_model_reads_once_for_all_tasks(shelf, monkeypatch: pytest.MonkeyPatch):
+    model = _model(shelf("bert"), _data(("click", "rating")))
+    inputs = model.embed(_queries(model))
+    with torch.no_grad():
+        alone = [model.score(inputs, at) for at in range(2)]
+        read, times = model.language.states, []
+        monkeypatch.setattr(
+            model.language, "states", lambda *given: times.append(1) or read(*given)
+        )
+        together = model.scores(inputs, range(2))
+    assert len(times) == 1
+    assert torch.equal(torch.stack(together), torch.stack(alone))
+
+
 @pytest.mark.parametrize("tune", ["frozen", "lora", "full"])
 def test_what_is_tuned_learns_and_the_retriever_too(shelf, tune: str):
     if tune == "lora":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import Any, ClassVar, Protocol, Self
@@ -73,6 +74,10 @@ class Recommender(LightningModule):
         whatever their values.
         """
 
+    def scores(self, inputs: Inputs, tasks: Sequence[int]) -> list[Tensor]:
+        """(B,) what each of some tasks says. A model may find what they share once for all."""
+        return [self.score(inputs, at) for at in tasks]
+
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer, (B, H, F, F): row f says how slot f looked at the others."""
         raise XrecError(f"the model {type(self).__name__} has no attention to show")
@@ -100,10 +105,9 @@ class Recommender(LightningModule):
     def pair_losses(self, pairs: Batch) -> dict[str, Tensor]:
         """The loss of each task that learns, for what `Batch.pairs` gives."""
         assert pairs.label is not None
-        inputs, losses = self.embed(pairs), {}
-        for at in self.learned:
-            task = self.tasks[at]
-            said, label = self.score(inputs, at), pairs.label[:, at]
+        every, losses = self.scores(self.embed(pairs), self.learned), {}
+        for at, said in zip(self.learned, every, strict=True):
+            task, label = self.tasks[at], pairs.label[:, at]
             if task.ranks:
                 positive, negative = said.chunk(2)
                 losses[task.name] = contrast(task, positive, negative[:, None]).mean()
@@ -144,8 +148,7 @@ class Recommender(LightningModule):
         )
         if not all(task.ranks for task in self.tasks):
             assert batch.label is not None, "queries have labels"
-            inputs = self.embed(batch)
-            said = [self.score(inputs, at) for at in range(len(self.tasks))]
+            said = self.scores(self.embed(batch), range(len(self.tasks)))
             self._said.append(torch.stack([torch.stack(said, dim=1), batch.label], dim=-1))
 
     def on_validation_epoch_end(self) -> None:
