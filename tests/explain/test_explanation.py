@@ -131,13 +131,31 @@ def test_rows(index: Tensor | slice, rows: list[int]) -> None:
 
 def test_to_arrow_has_a_row_a_contribution() -> None:
     table = told().to_arrow()
-    assert table.to_pylist()[:4] == [
+    assert table["standard_error"].null_count == table.num_rows == 8
+    assert table.drop_columns("standard_error").to_pylist()[:4] == [
         {"row": 0, "slot": 1, "group": "behaviour", "feature": "Alien", "value": 2.0},
         {"row": 0, "slot": 2, "group": "behaviour", "feature": "Brazil", "value": -3.0},
         {"row": 0, "slot": 3, "group": "profile", "feature": "age: old", "value": 0.5},
         {"row": 0, "slot": 5, "group": "item", "feature": "text", "value": -1.0},
     ]
-    assert table.num_rows == 8
+
+
+def test_standard_errors_are_those_of_what_was_attributed(tmp_path: Path) -> None:
+    inputs = some_inputs()
+    deviation = torch.rand(inputs.present.shape) + 1
+    one = Explanation.of(
+        inputs, told().values, told().score, told().base, Cost(), "x", deviation=deviation
+    )
+    assert one.deviation is not None
+    assert torch.equal(one.deviation > 0, inputs.players)
+    assert one.summed().deviation is None
+    size = one.values[0].abs().sum()
+    assert torch.allclose(one.normalised().deviation[0], one.deviation[0] / size)
+    assert torch.equal(one.rows(slice(1, 2)).deviation, one.deviation[1:])
+    people = pl.DataFrame({"user": ["u1", "u2"], "item": ["i3", "i4"], "title": ["Dune", "Evil"]})
+    explanations.write(Store(tmp_path), "x", one, people)
+    back = explanations.read(Store(tmp_path), "x", inputs)
+    assert torch.allclose(back.deviation, one.deviation)
 
 
 def test_to_a_file_and_back(tmp_path: Path) -> None:

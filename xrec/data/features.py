@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from xrec.errors import RunError, nearest
 
@@ -105,6 +106,22 @@ class FeatureIndex:
         group, key, parent = (change(t) for t in (self.group, self.key, self.parent))
         place = None if self.place is None else change(self.place)
         return FeatureIndex(group, key, parent, self.names, place)
+
+    def wide(self, slots: int) -> FeatureIndex:
+        """The same index with slots that are nothing added at the end, `slots` in all."""
+        more = (0, slots - self.group.shape[1])
+        place = None if self.place is None else pad(self.place, more)
+        group, key = pad(self.group, more, value=FIXED), pad(self.key, more)
+        return FeatureIndex(group, key, pad(self.parent, more, value=-1), self.names, place)
+
+    @classmethod
+    def joined(cls, parts: Sequence[FeatureIndex]) -> FeatureIndex:
+        """The rows of several indices of as many slots and the same names."""
+        columns = ("group", "key", "parent")
+        group, key, parent = (torch.cat([getattr(p, name) for p in parts]) for name in columns)
+        places = [part.place for part in parts if part.place is not None]
+        place = torch.cat(places) if places else None
+        return cls(group, key, parent, parts[0].names, place)
 
     @property
     def whole(self) -> Tensor:

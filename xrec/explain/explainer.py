@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
+from torch import Tensor
+
+from xrec.data.module import Data
 from xrec.explain.explanation import Explanation
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
@@ -17,8 +22,8 @@ class Explainer(Protocol):
     `standing: ClassVar[str]`: "floor", a rule too simple to trust, which others must beat;
     "heuristic", without a claim to add up; or "ceiling", too dear to use but for comparison.
 
-    Explainers that must be trained first also have `fit(model, data)`, called once before
-    `explain`.
+    Explainers that must be trained first are `Trained`; those that choose among the others of a run
+    are `Choosing`.
     """
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
@@ -26,3 +31,43 @@ class Explainer(Protocol):
 
         The model is left as it was found: `xrec.probe` does that, and counts the cost.
         """
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """An explainer that learns from the data before it explains.
+
+    In a run `fit` is called once; what `state` then gives is kept among the run's files, and
+    `restore` is called with it wherever the run explains again.
+    """
+
+    def fit(self, model: Recommender, data: Data) -> dict[str, Any]:
+        """Learn; returns figures for people, such as seconds and evaluations taken."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What was learned."""
+
+    def restore(self, state: Mapping[str, Tensor], model: Recommender, data: Data) -> None:
+        """Be as after the `fit` that gave this state."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run found of an explainer: its fidelity and its cost.
+
+    measures: the mean of each measure with its interval, as `bootstrap` gives them; better: which
+    way each is better, "higher" or "lower". seconds: the median time of one explanation.
+    """
+
+    explainer: Explainer
+    measures: Mapping[str, Mapping[str, float]]
+    better: Mapping[str, str]
+    seconds: float
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """An explainer that explains by another of the run: it comes after all of them were measured."""
+
+    def choose(self, measured: Mapping[str, Measured]) -> str:
+        """Choose from the run's other explainers, by label; a sentence on which, and why."""

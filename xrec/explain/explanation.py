@@ -25,6 +25,7 @@ class Explanation:
     error (B,): the explainer's own estimate of its error, in logits: the completeness gap
         |sum of values - (score - base)|, or a standard error; NaN where it has none.
     cost: what it took. explainer, target: their names.
+    deviation (B, F), optional: the standard error of each value, by the explainer's own estimate.
     """
 
     values: Tensor
@@ -36,6 +37,7 @@ class Explanation:
     cost: Cost
     explainer: str
     target: str = "logit"
+    deviation: Tensor | None = None
 
     @classmethod
     def of(
@@ -47,13 +49,18 @@ class Explanation:
         cost: Cost,
         explainer: str,
         error: Tensor | None = None,
+        deviation: Tensor | None = None,
     ) -> Explanation:
         """An explanation of `inputs`; its error is the completeness gap unless one is given."""
-        values = torch.where(inputs.players, values, 0).detach()
+        players = inputs.players
+        values = torch.where(players, values, 0).detach()
         score, base = score.detach(), base.detach()
         gap = (values.sum(1) - (score - base)).abs()
         error = gap if error is None else error
-        return cls(values, inputs.players, inputs.features, score, base, error, cost, explainer)
+        if deviation is not None:
+            deviation = torch.where(players, deviation, 0).detach()
+        told = (values, players, inputs.features, score, base, error, cost, explainer)
+        return cls(*told, deviation=deviation)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -67,9 +74,13 @@ class Explanation:
         }
 
     def summed(self) -> Explanation:
-        """The same explanation with parts added up to what they are part of: words to events."""
+        """The same explanation with parts added up to what they are part of: words to events.
+
+        Standard errors do not add up, so that the sums have none.
+        """
         present = self.features.gathered(self.present.long()) > 0
-        return replace(self, values=self.features.gathered(self.values), present=present)
+        values = self.features.gathered(self.values)
+        return replace(self, values=values, present=present, deviation=None)
 
     def parts(self, row: int, slot: int) -> list[int]:
         """The slots of a row that are part of a slot and were attributed, largest first by size."""
@@ -91,7 +102,7 @@ class Explanation:
     def normalised(self) -> Explanation:
         """The same explanation with each row's sizes summing to 1; a row of zeros stays zero.
 
-        Score, base and error are divided by the same number.
+        Score, base and errors are divided by the same number.
         """
         size = self.values.abs().sum(1)
         size = torch.where(size > 0, size, 1.0)
@@ -101,6 +112,7 @@ class Explanation:
             score=self.score / size,
             base=self.base / size,
             error=self.error / size,
+            deviation=None if self.deviation is None else self.deviation / size[:, None],
         )
 
     def rows(self, index: Tensor | slice) -> Explanation:
@@ -116,13 +128,18 @@ class Explanation:
             score=score,
             base=base,
             error=error,
+            deviation=None if self.deviation is None else self.deviation[index],
         )
 
     def to_arrow(self) -> pa.Table:
-        """One row a contribution: row, slot, group, feature, value; absent slots are left out."""
+        """One row a contribution: row, slot, group, feature, value and its standard error.
+
+        Absent slots are left out; the standard error is null where the explainer gives none.
+        """
         at = self.present.nonzero().cpu().tolist()
         groups = self.features.group.cpu()
         values = self.values.cpu()
+        deviation = None if self.deviation is None else self.deviation.cpu()
         return pa.table(
             {
                 "row": pa.array([row for row, _ in at], pa.int64()),
@@ -130,5 +147,9 @@ class Explanation:
                 "group": pa.array([GROUPS[int(groups[r, s])] for r, s in at], pa.string()),
                 "feature": pa.array([self.features.name(r, s) for r, s in at], pa.string()),
                 "value": pa.array([float(values[r, s]) for r, s in at], pa.float64()),
+                "standard_error": pa.array(
+                    [None if deviation is None else float(deviation[r, s]) for r, s in at],
+                    pa.float64(),
+                ),
             }
         )

@@ -1,16 +1,40 @@
-"""What is explained of a recommendation: its logit, never the saturated probability."""
+"""What is explained of a recommendation: a logit or a difference of two, never a probability."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from xrec.data.tasks import Task
+from xrec.errors import RecipeError, XrecError, nearest
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
 #: A number for each of B recommendations, (B,), that gradients can pass through.
 Target = Callable[[Recommender, Inputs], Tensor]
+
+
+def logit(model: Recommender, inputs: Inputs) -> Tensor:
+    """(B,) the score itself."""
+    return model.score(inputs)
+
+
+def margin(model: Recommender, inputs: Inputs) -> Tensor:
+    """(B,) how far the score is above the runner-up's, the first of `inputs.rivals`.
+
+    The runner-up has the same features of the user, present or not, and all of its own: what is
+    explained is the choice between the two. It counts as two evaluations a row.
+
+    Raises XrecError: the inputs name no rivals.
+    """
+    if inputs.rivals is None or not inputs.rivals.shape[1]:
+        raise XrecError(
+            "target 'margin': the inputs name no runner-up: give them one by Inputs.against"
+        )
+    other = model.exchanged(inputs, inputs.rivals[:, 0])
+    mine, theirs = model.score(Inputs.joined([inputs, other])).chunk(2)
+    return mine - theirs
 
 
 def task(place: int) -> Target:
@@ -22,6 +46,13 @@ def task(place: int) -> Target:
     return said
 
 
-def logit(model: Recommender, inputs: Inputs) -> Tensor:
-    """(B,) the score itself."""
-    return model.score(inputs)
+def target_named(name: str, tasks: Sequence[Task]) -> Target:
+    """The target that a recipe calls "logit", "margin", or by the name of one of its tasks.
+
+    Raises RecipeError: there is no such target.
+    """
+    known = {"logit": logit, "margin": margin}
+    known |= {each.name: task(place) for place, each in enumerate(tasks)}
+    if name not in known:
+        raise RecipeError(f"protocol.target: there is no '{name}': {nearest(name, known)}")
+    return known[name]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -15,3 +18,15 @@ def among(slots: int, start: int, attention: Tensor) -> Tensor:
     rows, columns = (slice(start, start + size) for size in attention.shape[2:])
     full[..., rows, columns] = attention
     return full
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The attention of one reading, as the score was made of it, so that gradients reach it.
+
+    maps: each layer's, (B, H, S, S), among the S slots from `start` on, of F = `slots`.
+    """
+
+    maps: Sequence[Tensor]
+    start: int
+    slots: int

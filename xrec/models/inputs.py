@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xrec.data.features import FeatureIndex
 
@@ -18,11 +20,14 @@ class Inputs:
     present (B, F) bool: whether the slot counts; padding never does. A slot that is absent changes
         the score by nothing, whatever its values.
     features: what each slot is.
+    rivals (B, R) int64, optional: items that each user might be shown instead, the likeliest first,
+        0 where there are fewer.
     """
 
     values: Tensor
     present: Tensor
     features: FeatureIndex
+    rivals: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -34,11 +39,18 @@ class Inputs:
 
     def rows(self, index: Tensor | slice) -> Inputs:
         """Some of the rows, in the order of `index`; a row may come more than once."""
-        return Inputs(self.values[index], self.present[index], self.features.rows(index))
+        rivals = None if self.rivals is None else self.rivals[index]
+        return Inputs(self.values[index], self.present[index], self.features.rows(index), rivals)
 
     def to(self, device: torch.device | str) -> Inputs:
         """The same inputs on another device."""
-        return Inputs(self.values.to(device), self.present.to(device), self.features.to(device))
+        rivals = None if self.rivals is None else self.rivals.to(device)
+        moved = (self.values.to(device), self.present.to(device), self.features.to(device))
+        return Inputs(*moved, rivals)
+
+    def against(self, rivals: Tensor) -> Inputs:
+        """The same inputs with the items (B, R) that they compete with."""
+        return replace(self, rivals=rivals)
 
     def with_values(self, values: Tensor) -> Inputs:
         """The same slots with other vectors (B, F, D)."""
@@ -47,3 +59,24 @@ class Inputs:
     def with_present(self, present: Tensor) -> Inputs:
         """The same vectors, present (B, F) or not."""
         return replace(self, present=present)
+
+    def wide(self, slots: int) -> Inputs:
+        """The same inputs with absent slots added at the end, `slots` in all."""
+        more = slots - self.values.shape[1]
+        if not more:
+            return self
+        values = functional.pad(self.values, (0, 0, 0, more))
+        return Inputs(
+            values, functional.pad(self.present, (0, more)), self.features.wide(slots), self.rivals
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Inputs]) -> Inputs:
+        """The rows of several inputs of one model, one after the other, without rivals."""
+        slots = max(part.values.shape[1] for part in parts)
+        parts = [part.wide(slots) for part in parts]
+        return cls(
+            torch.cat([part.values for part in parts]),
+            torch.cat([part.present for part in parts]),
+            FeatureIndex.joined([part.features for part in parts]),
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from typing import Any, ClassVar, Protocol, Self
@@ -12,12 +13,13 @@ from typing import Any, ClassVar, Protocol, Self
 import pluggy
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from xrec import plugins
 from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.errors import XrecError
+from xrec.models.attention import Watched
 from xrec.models.catalogue import score_each
 from xrec.models.encoder import Encoder
 from xrec.models.inputs import Inputs
@@ -45,6 +47,7 @@ class Recommender(LightningModule):
         self.learned = range(len(self.tasks))  # the tasks that training is for
         self.weighting = Weighting(self.tasks) if len(self.tasks) > 1 else None
         self.hook = plugins.new_manager().hook
+        self.watching: list[Watched] | None = None  # within `watched`
         self.ranked: Ranked | None = None  # what the last validation or test found
         self.outputs: dict[str, Tensor] = {}  # (U, 2) likewise: what a task says, and its truth
         self._parts: list[Ranked] = []
@@ -81,6 +84,56 @@ class Recommender(LightningModule):
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer, (B, H, F, F): row f says how slot f looked at the others."""
         raise XrecError(f"the model {type(self).__name__} has no attention to show")
+
+    @contextmanager
+    def watched(self) -> Iterator[list[Watched]]:
+        """Within, each reading that a score takes adds its attention to the list, with its graph.
+
+        Raises XrecError for a model that does not attend.
+        """
+        if not self.attends:
+            raise XrecError(f"the model {type(self).__name__} has no attention to watch")
+        before, self.watching = self.watching, []
+        try:
+            yield self.watching
+        finally:
+            self.watching = before
+
+    def exchanged(self, inputs: Inputs, items: Tensor) -> Inputs:
+        """The same users' features, present or not, with other items (B,) to be scored.
+
+        Slots of the user stay where they are, with their vectors and gradients; those of the item
+        are all there. There may be more or fewer slots than before.
+        """
+        raise XrecError(f"the model {type(self).__name__} cannot exchange the item of its inputs")
+
+    def choices(self, inputs: Inputs, items: Tensor) -> Tensor:
+        """(B, K) what the model says of items (B, K) for the same users' features."""
+        each = [self.score(self.exchanged(inputs, column)) for column in items.unbind(1)]
+        return torch.stack(each, dim=1)
+
+    @property
+    def layers_read(self) -> Sequence[nn.Module]:
+        """The layers that read the slots, first to last, for what looks inside; none by default.
+
+        Each gives states (B, S, D), or a tuple that begins with them, of the S slots from
+        `read_from(inputs)` on; the last may give fewer slots, those that the score is made of.
+        """
+        return ()
+
+    def read_from(self, inputs: Inputs) -> int:
+        """The slot that the states of `layers_read` begin with."""
+        return 0
+
+    def by_layer(self, inputs: Inputs, items: Tensor) -> list[Tensor]:
+        """(B, K) what the model would say of items (B, K) if it ended after each layer.
+
+        The first is what it says before any layer, the last what `choices` says. The state after a
+        layer goes through the final norm and head (nostalgebraist, 2020, "the logit lens").
+
+        Raises XrecError for a model without layers to end after.
+        """
+        raise XrecError(f"the model {type(self).__name__} has no layers to look into")
 
     def view_shares(self) -> dict[str, Tensor]:
         """(N + 1,) how much each view of an item weighs in it, by name; none if it has no views."""

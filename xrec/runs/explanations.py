@@ -43,6 +43,10 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
     at = (torch.tensor(some["row"].to_numpy()), torch.tensor(some["slot"].to_numpy()))
     values, present = torch.zeros_like(inputs.values[..., 0]), torch.zeros_like(inputs.present)
     values[at], present[at] = torch.tensor(some["value"].to_numpy()).to(values), True
+    deviation = None
+    if len(some) and not some["standard_error"].null_count():
+        deviation = torch.zeros_like(values)
+        deviation[at] = torch.tensor(some["standard_error"].to_numpy()).to(values)
     return Explanation(
         values,
         present,
@@ -53,4 +57,5 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
         Cost(**told["cost"]),
         told["explainer"],
         told["target"],
+        deviation,
     )
