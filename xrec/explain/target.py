@@ -51,7 +51,7 @@ def target_named(name: str, tasks: Sequence[Task]) -> Target:
 
     Raises RecipeError: there is no such target.
     """
-    known = {"logit": logit, "margin": margin}
+    known: dict[str, Target] = {"logit": logit, "margin": margin}
     known |= {each.name: task(place) for place, each in enumerate(tasks)}
     if name not in known:
         raise RecipeError(f"protocol.target: there is no '{name}': {nearest(name, known)}")
