@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from xrec import hookimpl
 from xrec.errors import XrecError
 from xrec.explain.enumeration import enumerated
@@ -42,9 +44,10 @@ class ExactShapley:
             )
         with probe(model) as cost:
             values, score, base = enumerated(model, inputs, target, self.absent)
-        kept = (each.to(inputs.values) for each in (values, score, base))
-        exact = values.new_zeros(values.shape).to(inputs.values)
-        return Explanation.of(inputs, *kept, cost, "exact_shapley", deviation=exact)
+        values, score, base = (each.to(inputs.values) for each in (values, score, base))
+        exact = torch.zeros_like(values)
+        kept = (inputs, values, score, base, cost, "exact_shapley")
+        return Explanation.of(*kept, deviation=exact)
 
 
 @hookimpl

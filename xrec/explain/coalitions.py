@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import comb
 
 import torch
 from torch import Tensor
@@ -60,6 +61,8 @@ class Seats:
     def laid(self, coalitions: Tensor) -> Tensor:
         """(B, C, F): coalitions (C, n), or (B, C, n), of n players in order, as slots."""
         whole = coalitions.expand(len(self.rank), -1, -1) if coalitions.dim() == 2 else coalitions
+        if not whole.shape[2]:
+            return whole.new_zeros(*whole.shape[:2], self.rank.shape[1])
         rank = self.rank[:, None].expand(-1, whole.shape[1], -1)
         return whole.gather(2, rank) & self.inside[:, None]
 
@@ -89,6 +92,8 @@ def pairs_by(turn: int, players: int) -> int:
 def chosen(turn: int, players: int, apart: int, seed: int) -> Tensor:
     """(P, n) bool: one of each pair of the rounds up to `turn`; those of earlier rounds first.
 
+    There are fewer than `pairs_by` says where no others would tell more.
+
     Where several players are read apart, two coalitions each have the others alike, so that they
     cost a model which reads them once little more than one.
     """
@@ -107,7 +112,12 @@ def chosen(turn: int, players: int, apart: int, seed: int) -> Tensor:
 
 
 def _drawn(count: int, players: int, generator: torch.Generator) -> Tensor:
-    """(count, n) bool: coalitions of up to half of the players, every size as likely."""
+    """(count, n) bool: coalitions of up to half of the players, every size as likely.
+
+    Where there are no more pairs than that, one of each.
+    """
+    if 2 ** (players - 1) <= count:
+        return every(players)[1 : 2 ** (players - 1)]
     size = torch.randint(1, max(2, players // 2 + 1), (count, 1), generator=generator)
     place = torch.rand(count, players, generator=generator).argsort(1).argsort(1)
     return place < size
@@ -118,37 +128,37 @@ def _taken(before: Tensor, pool: Tensor, count: int, mates: bool) -> Tensor:
 
     Where they have mates, the other half of the pool, two at a time.
     """
-    have = signs_of(with_all(before))
-    kernel, tells = _told(signs_of(pool), have)
-    taken: list[int] = []
-
-    def take(at: int) -> None:
-        nonlocal kernel, tells
-        if len(taken) < count and kernel[at, at] > LEAST:
-            taken.append(at)
-            row = kernel[at] / kernel[at, at].sqrt()
-            tells = tells - (tells[:, at] / kernel[at, at].sqrt())[:, None] * row
-            kernel = kernel - row[:, None] * row
-
+    kernel, tells = _told(signs_of(pool), signs_of(with_all(before)))
     half = len(pool) // 2
-    for _ in range(count):
-        own = kernel.diagonal()
-        gain = tells.square().sum(0) / own.clamp(min=LEAST)
-        gain = torch.where(own > LEAST, gain, -1)
-        if mates:
-            gain = _both(kernel, tells, half)
+    taken: list[int] = []
+    while len(taken) < count:
+        gain = _both(kernel, tells) if mates else _gain(kernel, tells)
         best = int(gain.argmax())
-        take(best)
-        if mates:
-            take(best + half)
-        if len(taken) == count:
-            break
+        if gain[best] <= 0:
+            break  # all that are left are known from the others
+        for at in (best, best + half) if mates else (best,):
+            if len(taken) < count and kernel[at, at] > LEAST:
+                taken.append(at)
+                kernel, tells = _without(kernel, tells, at)
     return torch.tensor(taken, dtype=torch.long)
 
 
-def _both(kernel: Tensor, tells: Tensor, half: int) -> Tensor:
-    """(M / 2,) what each candidate and its mate tell together."""
+def _without(kernel: Tensor, tells: Tensor, at: int) -> tuple[Tensor, Tensor]:
+    """What is still uncertain, and told, once one of the pool is known."""
+    scale = kernel[at, at].sqrt()
+    row = kernel[at] / scale
+    return kernel - row[:, None] * row, tells - (tells[:, at] / scale)[:, None] * row
+
+
+def _gain(kernel: Tensor, tells: Tensor) -> Tensor:
+    """(M,) how much less uncertain the values are with each of the pool; -1 for what is known."""
     own = kernel.diagonal()
+    return torch.where(own > LEAST, tells.square().sum(0) / own.clamp(min=LEAST), -1)
+
+
+def _both(kernel: Tensor, tells: Tensor) -> Tensor:
+    """(M / 2,) the same of each of the pool's first half and its mate in the other, together."""
+    own, half = kernel.diagonal(), len(kernel) // 2
     one, two, both = own[:half], own[half:], kernel.diagonal(half)
     first, second = tells[:, :half], tells[:, half:]
     told = first.square().sum(0) * two - 2 * both * (first * second).sum(0)
@@ -159,7 +169,7 @@ def _both(kernel: Tensor, tells: Tensor, half: int) -> Tensor:
 
 
 def _told(pool: Tensor, have: Tensor) -> tuple[Tensor, Tensor]:
-    """Covariance (M, M) of a pool's differences, and (n, M) with the values, given what is there."""
+    """Covariances (M, M) of a pool's differences, (n, M) with the values, given what is there."""
     every_one = torch.cat([have, pool])
     rho = kriging.even(pool.shape[1])
     kernel = kriging.kernel(every_one, rho)[0] + LINEAR * every_one @ every_one.T
@@ -181,3 +191,47 @@ def signs_of(coalitions: Tensor) -> Tensor:
 def with_all(coalitions: Tensor) -> Tensor:
     """(P + 1, n): the same coalitions and that of all."""
     return torch.cat([coalitions, coalitions.new_ones(1, coalitions.shape[1])])
+
+
+@lru_cache(maxsize=512)
+def balanced(players: int, pairs: int, seed: int) -> Tensor:
+    """(P, n) bool: one of each of `pairs` pairs, of up to half of the players.
+
+    There are as many of every size, as far as there are as many; of a size, those are taken that
+    tell the most.
+    """
+    left = _allotted(players, pairs)
+    generator = torch.Generator().manual_seed(hash((players, pairs, seed)) % 2**63)
+    pool = torch.cat(
+        [
+            torch.rand(max(POOL, 4 * count), players, generator=generator).argsort(1).argsort(1)
+            < size
+            for size, count in left.items()
+        ]
+    )
+    kernel, tells = _told(signs_of(pool), signs_of(with_all(pool[:0])))
+    size = pool.sum(1)
+    taken: list[int] = []
+    for _ in range(sum(left.values())):
+        wanted = torch.tensor([left[int(each)] > 0 for each in size])
+        at = int(torch.where(wanted, _gain(kernel, tells), -1).argmax())
+        taken.append(at)
+        left[int(size[at])] -= 1
+        kernel, tells = _without(kernel, tells, at)
+    return pool[torch.tensor(taken)]
+
+
+def _allotted(players: int, pairs: int) -> dict[int, int]:
+    """How many pairs of each size, 1 to n / 2: as many of each as there are, up to a level."""
+    most = {
+        size: comb(players, size) // (2 if 2 * size == players else 1)
+        for size in range(1, players // 2 + 1)
+    }
+    found = dict.fromkeys(most, 0)
+    while sum(found.values()) < pairs:
+        open_ = [size for size in reversed(most) if found[size] < most[size]]
+        if not open_:
+            break
+        for size in open_[: pairs - sum(found.values())]:
+            found[size] += 1
+    return found

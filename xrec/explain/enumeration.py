@@ -17,7 +17,9 @@ from xrec.models.recommender import Recommender
 AT_ONCE = 2**18  # coalitions laid out at once
 
 
-def enumerated(model: Recommender, inputs: Inputs, target: Target, absent: str) -> tuple[Tensor, Tensor, Tensor]:
+def enumerated(
+    model: Recommender, inputs: Inputs, target: Target, absent: str
+) -> tuple[Tensor, Tensor, Tensor]:
     """Values (B, F), score (B,) and base (B,) in float64, by the 2^n coalitions of n players each.
 
     Rows may have different numbers of players. Shapley, 1953.

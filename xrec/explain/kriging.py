@@ -30,7 +30,7 @@ AT_ONCE = 2**22  # numbers of kernels held at once
 
 @dataclass(frozen=True)
 class Kriged:
-    """Shapley values (B, n), their standard errors (B, n), and the log evidence (B,) of the prior."""
+    """Shapley values and their standard errors (B, n), and the log evidence (B,) of the prior."""
 
     values: Tensor
     deviation: Tensor
@@ -179,7 +179,7 @@ def crossed(signs: Tensor, rho: Tensor) -> Tensor:
     """
     own = rho[:, None] * signs  # (B, m, n)
     found = -2 * own
-    for node, weight in zip(*_quadrature(rho.shape[1]), strict=True):
+    for node, weight in zip(*quadrature(rho.shape[1], NODES), strict=True):
         for way in (node, -node):
             factor = 1 + way * own
             found = found + weight * own * (factor.prod(2, keepdim=True) / factor)
@@ -188,7 +188,7 @@ def crossed(signs: Tensor, rho: Tensor) -> Tensor:
 
 def prior(rho: Tensor) -> Tensor:
     """(B, n): the variance of each value before anything is known, 4 Σ_{A ∋ i} ρ_A / |A|²."""
-    nodes, weights = _quadrature(rho.shape[1])
+    nodes, weights = quadrature(rho.shape[1], NODES)
     found = -4 * rho
     for first, one in zip(nodes, weights, strict=True):
         for second, two in zip(nodes, weights, strict=True):
@@ -199,7 +199,11 @@ def prior(rho: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _quadrature(players: int) -> tuple[list[float], list[float]]:
-    """Nodes and weights of Gauss and Legendre on [0, 1], exact for products of n players."""
-    nodes, weights = np.polynomial.legendre.leggauss(min(NODES, players // 2 + 1))
+def quadrature(players: int, most: int | None = None) -> tuple[list[float], list[float]]:
+    """Nodes and weights of Gauss and Legendre on [0, 1], `most` of them.
+
+    They are exact for products over n players, or over twice `most`.
+    """
+    count = players // 2 + 1
+    nodes, weights = np.polynomial.legendre.leggauss(count if most is None else min(most, count))
     return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

@@ -1,4 +1,4 @@
-"""Shapley values of many rows at once, by as many coalitions of each as the error asked for takes."""
+"""Shapley values of many rows at once, each by as many coalitions as the error asked for takes."""
 
 from __future__ import annotations
 
@@ -103,10 +103,11 @@ class _Rounds:
             if 2**players <= self.how.evaluations and _few(pairs_by(turn, players), players):
                 _enumerate(self.whole, self.rows, model, inputs, target, self.how)
                 return
-            asked = chosen(turn, players, apart, self.how.seed)[: self.most].to(inputs.values.device)
+            asked = chosen(turn, players, apart, self.how.seed)[: self.most]
+            asked = asked.to(inputs.values.device)
             game = Game(model, inputs.rows(self.rows), target, self.how.absent)
+            ended = len(asked) in (self.most, known.shape[1] - 1)
             known = torch.cat([known, self._differences(game, asked, known.shape[1])], dim=1)
-            ended = len(asked) == self.most
             open_ = self._solve(asked, known, ended)
             self.rows, self.seats, known = self.rows[open_], self.seats.rows(open_), known[open_]
             turn += 1
