@@ -51,6 +51,7 @@ class PermutationShap:
 
     def _attribute(self, masks: Masks) -> Found:
         background = shap.maskers.Independent(np.zeros((1, len(masks))))
+        background.supports_delta_masking = False  # compiling it takes seconds, masks are cheap
         explainer = shap.PermutationExplainer(masks.array, background, seed=self.seed)
         told = explainer(
             np.ones((1, len(masks))),
