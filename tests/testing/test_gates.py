@@ -36,6 +36,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "lime": {"evaluations": 64},
     "permutation_shap": {"permutations": 2},
     "shapley_sampling": {"permutations": 4},
+    "within_budget": {"latency_ms": 20, "fidelity": 0.5},  # it has no defaults, and is exempt
 }
 
 
