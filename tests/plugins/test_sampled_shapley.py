@@ -52,6 +52,10 @@ def values_of(model: Recommender, inputs: Inputs, row: int):
     return value, len(players)
 
 
+def masked(mask: np.ndarray, row: np.ndarray) -> np.ndarray:
+    return (mask * row)[None]
+
+
 @pytest.mark.parametrize("seed", [0, 7])
 def test_shapley_sampling_is_captum_s(seed: int) -> None:
     model, inputs = bent()
@@ -92,7 +96,7 @@ def test_permutation_shap_is_shap_s() -> None:
             return value(torch.from_numpy(masks)).numpy()
 
         with seeded(5):
-            explainer = shap.PermutationExplainer(plain, lambda mask, row: mask * row, seed=5)
+            explainer = shap.PermutationExplainer(plain, masked, seed=5)
             found = explainer(np.ones((1, n)), max_evals=3 * (2 * n + 1), silent=True)
         mine = inputs.players[row]
         assert told.values[row, mine].tolist() == pytest.approx(found.values[0].tolist(), abs=1e-6)
