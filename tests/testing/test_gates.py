@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
-from explain.toys import exact_shapley
+from testing.broken import (
+    SOUND,
+    Bare,
+    Growing,
+    OneOrder,
+    Spoilt,
+    asks_for_gradients,
+    counts_slots,
+    draws_from_numpy,
+    draws_from_torch,
+    evaluates,
+    evens_out,
+    flips,
+    is_not_a_number,
+    learns,
+    leaves_gradients,
+    looks_at_the_batch,
+    looks_at_the_place,
+    nothing,
+    seeds_numpy,
+    shuffles,
+    thaws,
+    values_padding,
+)
 from torch import Tensor
 
 from xrec.data.module import Data
 from xrec.errors import PluginError, XrecError
 from xrec.explain.explainer import Choosing, Explainer, Trained
 from xrec.explain.explanation import Explanation
-from xrec.explain.game import Game
-from xrec.explain.probe import probe
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.plugins import factory, listings
-from xrec.testing import GATES, check_gates, gates, small_data
-from xrec.testing.toys import BentToy, LinearToy
+from xrec.testing import GATES, check_gates, gates
 from xrec_plugins.explainers.attention_rollout import AttentionRollout
-from xrec_plugins.explainers.kernel_shap import KernelShap
 from xrec_plugins.explainers.leave_one_out import LeaveOneOut
 
 INSTALLED = [listing.name for listing in listings("explainer") if listing.package == "xrec"]
@@ -47,123 +65,6 @@ def test_every_explainer_passes_or_is_excused(name: str) -> None:
     except PluginError as error:
         pytest.skip(str(error))
     check_gates(explainer)
-
-
-# What is broken
-
-Change = Callable[[Recommender, Inputs, Explanation], Explanation | None]
-SOUND = KernelShap(evaluations=130)  # all coalitions of the toys' seven features
-
-
-@dataclass
-class Spoilt:
-    """A sound explainer, and then one thing more."""
-
-    change: Change
-
-    def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
-        told = SOUND.explain(model, inputs, target)
-        return self.change(model, inputs, told) or told
-
-
-@dataclass
-class OneOrder:
-    """What each feature adds as they come in, from the first slot to the last."""
-
-    def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
-        slots = inputs.present.shape[1]
-        with probe(model) as cost:
-            game = Game(model, inputs, target)
-            first = torch.ones(slots + 1, slots).tril(-1).bool()
-            values = game.value(first.expand(len(inputs), -1, -1)).diff(dim=1)
-            score, base = game.everything(), game.nothing()
-        return Explanation.of(inputs, values, score, base, cost, "one_order")
-
-
-class Growing:
-    """Each call says a little more than the one before."""
-
-    calls = 0
-
-    def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
-        self.calls += 1
-        told = SOUND.explain(model, inputs, target)
-        return replace(told, values=told.values * (1 + 2e-5 * self.calls))
-
-
-def shuffles(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    values = told.values.clone()
-    for row, mine in enumerate(inputs.players):
-        values[row, mine] = told.values[row, mine].roll(1)
-    return replace(told, values=values)
-
-
-def flips(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    return replace(told, values=-told.values)
-
-
-def evens_out(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    share = told.values.sum(1) / inputs.players.sum(1)
-    return replace(told, values=share[:, None] * inputs.players)
-
-
-def counts_slots(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation | None:
-    odd = inputs.present.shape[1] % 2  # as three more columns of padding change it
-    sequential = not isinstance(model, LinearToy)
-    return replace(told, values=told.values * (1 + odd)) if sequential else None
-
-
-def values_padding(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    return replace(told, values=torch.where(inputs.present, told.values, 0.5))
-
-
-def looks_at_the_batch(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    return replace(told, values=told.values * (1 if len(inputs) == 3 else 1.1))
-
-
-def looks_at_the_place(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    late = torch.arange(len(inputs)) > 2
-    return replace(told, values=told.values * (1 + late[:, None]))
-
-
-def leaves_gradients(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    model.score(inputs).sum().backward()
-
-
-def thaws(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    model.requires_grad_(True)
-
-
-def learns(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    list(model.parameters())[-1].data.add_(1e-6)
-
-
-def asks_for_gradients(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    inputs.values.requires_grad_(True)
-
-
-def evaluates(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    model.eval()
-
-
-def draws_from_torch(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    torch.rand(())
-
-
-def draws_from_numpy(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    np.random.random()
-
-
-def seeds_numpy(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    np.random.seed(0)
-
-
-def is_not_a_number(model: Recommender, inputs: Inputs, told: Explanation) -> Explanation:
-    return replace(told, values=told.values * torch.nan)
-
-
-def nothing(model: Recommender, inputs: Inputs, told: Explanation) -> None:
-    pass
 
 
 AXIOMS = {"linear", "completeness", "symmetry", "dummy"}
@@ -199,16 +100,6 @@ def test_each_fault_is_caught_by_its_gate_alone(explainer: Explainer, expected: 
     assert list(outcomes) == list(GATES)
     assert {name for name, told in outcomes.items() if told != "passed"} == expected
     assert all(told.startswith("failed: ") for told in outcomes.values() if told != "passed")
-
-
-@dataclass
-class Bare:
-    """An explainer without its excuses."""
-
-    inner: Explainer
-
-    def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
-        return self.inner.explain(model, inputs, target)
 
 
 @pytest.mark.parametrize(
@@ -329,42 +220,3 @@ def test_one_that_chooses_is_exempt() -> None:
     assert isinstance(Chooser(), Choosing)
     outcomes = gates(Chooser())
     assert set(outcomes.values()) == {"excused: it explains by another, whose gates are its own"}
-
-
-# The worlds themselves
-
-
-@pytest.mark.parametrize("deaf", [(), (1,), (2, 3)])
-def test_the_linear_toy_is_known_in_closed_form(deaf: tuple[int, ...]) -> None:
-    data = small_data(history=4)
-    model = LinearToy(data, deaf)
-    with torch.no_grad():
-        inputs = model.embed(data.queries("test", torch.arange(1, 4)))
-        said = torch.where(inputs.players, model.said(inputs), 0)
-        assert torch.allclose(said.double(), exact_shapley(model, inputs), atol=1e-6)
-    assert (inputs.players.sum(1) < 7).any()
-    assert (~inputs.present).any()
-
-
-def test_the_bent_toy_interacts_and_is_not_flat() -> None:
-    data = small_data(history=4)
-    model = BentToy(data)
-    with torch.no_grad():
-        inputs = model.embed(data.queries("test", torch.arange(1, 4)))
-    exact = exact_shapley(model, inputs)
-    alone = LeaveOneOut().explain(model, inputs, lambda m, i: m.score(i)).values
-    assert (exact - alone).abs().amax(1).min() > 0.05
-    assert exact.abs().amax(1).min() > 0.1
-
-
-def test_a_toy_s_candidate_can_be_exchanged() -> None:
-    data = small_data(history=4)
-    model, batch = LinearToy(data), data.queries("test", torch.arange(1, 4))
-    with torch.no_grad():
-        inputs, items = model.embed(batch), torch.tensor([3, 4, 5])
-        found = model.exchanged(inputs, items)
-        assert torch.equal(model.score(found), model(batch.about(items)))
-        assert found.features.name(0, -1) == data.titles[3]
-        both = model.choices(inputs, torch.stack([batch.candidate, items], dim=1))
-    assert torch.allclose(both[:, 0], model.score(inputs))
-    assert torch.allclose(both[:, 1], model.score(found))
