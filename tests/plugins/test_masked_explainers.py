@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from explain.toys import masked_score, random_toy, shapley
-from tongues import bytes_of, saved
+from tongues import bytes_of, saved, word_pieces
 
 from xrec.data.module import Data
 from xrec.data.tasks import KNOWN
@@ -15,6 +15,7 @@ from xrec.explain.game import Game
 from xrec.explain.target import Target, logit, margin, task
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
+from xrec.models.words import WordByWord
 from xrec.testing import check_explainer, small_data
 from xrec_plugins.encoders.pretrained import Pretrained
 from xrec_plugins.explainers.captum_kernel_shap import CaptumKernelShap
@@ -26,6 +27,7 @@ from xrec_plugins.explainers.partition_shap import PartitionShap
 from xrec_plugins.explainers.permutation_shap import PermutationShap
 from xrec_plugins.explainers.shapley_sampling import ShapleySampling
 from xrec_plugins.models.cross_encoder import CrossEncoder
+from xrec_plugins.models.sequential import Sequential
 
 FEW = {
     CaptumKernelShap: {"evaluations": 60},
@@ -105,9 +107,8 @@ def test_events_share_their_value_among_their_words(words, kind) -> None:
 
 
 @pytest.mark.parametrize("kind", MANY, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("row", [0, 1])
-def test_events_by_enumeration(words, kind, row: int) -> None:
-    model, inputs = words
+def test_events_by_enumeration(words, kind) -> None:
+    (model, inputs), row = words, 0
     options, share = MANY[kind]
     events = wholes(inputs, row)
     assert len(events) <= 6
@@ -152,3 +153,31 @@ def test_a_row_with_nothing_else_and_one_with_one_feature(kind) -> None:
     assert told.values[[0, 2]].abs().max() == 0
     assert told.values[1].nonzero().tolist() == [[3]]
     assert torch.allclose(told.values[1, 3], told.score[1] - told.base[1], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recommender, Inputs, Recommender]:
+    """A sequential model with one event read word by word, inputs of it, and the model itself."""
+    data = small_data(history=3)
+    folder = saved("bert", tmp_path_factory.mktemp("words"), word_pieces(data.texts))
+    encoder = Pretrained(str(folder))
+    torch.manual_seed(0)
+    model = Sequential(width=8).build(data, encoder.encode(data.texts), encoder).eval()
+    words = WordByWord(model, encoder.language(), encoder.max_tokens).eval()
+    with torch.no_grad():
+        return words, words.embed(data.queries("test", torch.arange(1, 3))), model
+
+
+@EVERY
+def test_an_event_read_by_words_is_as_a_whole_what_it_was(opened, kind) -> None:
+    words, inputs, model = opened
+    explainer = kind(level="whole", **FEW[kind])
+    told = explainer.explain(words, inputs, logit).summed()
+    with torch.no_grad():
+        plain = explainer.explain(
+            model, model.embed(model.data_module.queries("test", torch.arange(1, 3))), logit
+        )
+    slots = plain.values.shape[1]
+    assert inputs.players.sum() > plain.present.sum() + 4  # there are words
+    assert torch.allclose(told.values[:, :slots], plain.values, atol=1e-4)
+    check_explainer(kind(**FEW[kind]), words, inputs)
