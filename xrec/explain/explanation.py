@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -129,6 +130,35 @@ class Explanation:
             base=base,
             error=error,
             deviation=None if self.deviation is None else self.deviation[index],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Explanation]) -> Explanation:
+        """The rows of several explanations by one explainer of inputs of as many slots."""
+
+        def together(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts])
+
+        first, costs = parts[0], [part.cost for part in parts]
+        cost = Cost(
+            sum(each.forward for each in costs),
+            sum(each.backward for each in costs),
+            sum(each.seconds for each in costs),
+            max(each.peak_bytes for each in costs),
+        )
+        values, present, score, base, error = map(
+            together, ("values", "present", "score", "base", "error")
+        )
+        return replace(
+            first,
+            values=values,
+            present=present,
+            features=FeatureIndex.joined([part.features for part in parts]),
+            score=score,
+            base=base,
+            error=error,
+            cost=cost,
+            deviation=None if first.deviation is None else together("deviation"),
         )
 
     def to_arrow(self) -> pa.Table:

@@ -121,7 +121,8 @@ def _explained(
             work = partial(explaining.fit, label=label)
             yield Stage(f"fit.{label}", work, (*told, *said("seed")), before)
             reads = (*before, f"fit.{label}")
-        asked = (*told, run.recipe.protocol.target, *said("hooks", "privacy"))
+        protocol = run.recipe.protocol
+        asked = (*told, protocol.target, protocol.max_bytes, *said("hooks", "privacy"))
         work = partial(explaining.explain, label=label)
         yield Stage(f"explain.{label}", work, asked, reads)
         explains[label] = (*reads, f"explain.{label}")
