@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
@@ -27,6 +28,11 @@ class FastShapley:
     of the deviations, the distance that the values are expected to have from the exact ones. Where
     a row has few coalitions it is asked of all, and exact.
     """
+
+    excused: ClassVar[dict[str, str]] = {
+        "symmetry": "its coalitions are drawn: twins get the same only within its error",
+        "dummy": "its coalitions are drawn: a dummy gets nothing only within its error",
+    }
 
     evaluations: int = 512
     error: float = 0.05
