@@ -54,10 +54,10 @@ class AmortisedShapley:
     other targets can be explained with evaluations alone.
     """
 
-    excused: ClassVar[dict[str, str]] = {
-        name: "it is predicted, and where corrected, only within its error"
-        for name in ("linear", "symmetry", "dummy")
-    }
+    excused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("linear", "symmetry", "dummy"),
+        "it is predicted, and where corrected, only within its error",
+    )
 
     evaluations: int = 0
     epochs: int = 40

@@ -204,6 +204,6 @@ def quadrature(players: int, most: int | None = None) -> tuple[list[float], list
 
     They are exact for products over n players, or over twice `most`.
     """
-    count = players // 2 + 1
+    count = max(1, (players + 1) // 2)
     nodes, weights = np.polynomial.legendre.leggauss(count if most is None else min(most, count))
     return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

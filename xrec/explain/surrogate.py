@@ -9,6 +9,8 @@ from torch import Tensor
 
 from xrec.explain.kriging import quadrature
 
+AT_ONCE = 8  # nodes of the quadrature
+
 
 @dataclass(frozen=True)
 class ProductGame:
@@ -36,13 +38,17 @@ class ProductGame:
         By the multilinear extension (Owen, 1972): the integral over t from 0 to 1 of what a player
         adds where all others are in with probability t. Of products, it is that of a polynomial.
         """
+        nodes, weights = (self.share.new_tensor(each) for each in quadrature(most))
         found = torch.zeros_like(self.weight[..., 0])
-        ones = torch.ones_like(self.weight[:, :1])
-        for node, weight in zip(*quadrature(most), strict=True):
-            factor = 1 + node * self.weight
-            before = torch.cat([ones, factor[:, :-1].cumprod(1)], dim=1)
-            after = torch.cat([factor[:, 1:].flip(1).cumprod(1).flip(1), ones], dim=1)
-            found = found + weight * torch.einsum(
-                "bfr,br->bf", self.weight * before * after, self.share
-            )
+        for node, weight in zip(nodes.split(AT_ONCE), weights.split(AT_ONCE), strict=True):
+            slots = self.weight.unbind(1)
+            factors = [1 + node[:, None, None] * slot for slot in slots]  # each (T, B, R)
+            after = [weight[:, None, None] * self.share]
+            for factor in reversed(factors[1:]):
+                after.append(after[-1] * factor)
+            before, each = torch.ones_like(after[0]), []
+            for slot, factor, rest in zip(slots, factors, reversed(after), strict=True):
+                each.append(((before * rest).sum(0) * slot).sum(-1))
+                before = before * factor
+            found = found + torch.stack(each, dim=1)
         return found
