@@ -71,11 +71,12 @@ class Size:
     amortised: Mapping[str, Any]
 
 
-SHORT = Size(epochs=4, users=32, repeats=3, amortised={"epochs": 6, "rows": 2048, "rank": 16})
-FULL = Size(epochs=20, users=128, repeats=10, amortised={"epochs": 60, "rank": 64})
+SHORT = Size(epochs=2, users=8, repeats=3, amortised={"epochs": 5, "rows": 1024})
+FULL = Size(epochs=20, users=128, repeats=10, amortised={"epochs": 40, "rows": 28800, "rank": 64})
 
-#: Budgets that are tried, least first: options of each side, each a quarter more than the last.
-GRID = tuple(round(32 * 1.12**step) for step in range(33))
+#: Budgets that are tried. Every sixth is twice the one before: the first of those that is enough is
+#: found, and then the least between.
+GRID = tuple(round(32 * 2 ** (step / 6)) for step in range(37))
 
 
 def trained(epochs: int) -> tuple[Recommender, Data]:
@@ -208,14 +209,22 @@ def reached(
     side: str, model: Recommender, inputs: Inputs, exact: Tensor
 ) -> tuple[int, list[dict[str, Any]]]:
     """The smallest budget of the grid at which a side reaches the error, and what was tried."""
-    rows = []
-    for budget in GRID:
+    rows: list[dict[str, Any]] = []
+
+    def enough(budget: int) -> bool:
         with probe(model) as cost:
             error = relative(SIDES[side](model, inputs, budget), exact)
         each = cost.forward / len(inputs)
         rows.append({"side": side, "budget": budget, "evaluations": each, "error": error})
-        if error <= ERROR:
-            return budget, rows
+        return error <= ERROR
+
+    for at in range(0, len(GRID), 6):
+        if enough(GRID[at]):
+            finer = GRID[max(0, at - 5) : at]
+            found = next((budget for budget in finer if enough(budget)), None)
+            if found is None and finer:
+                enough(GRID[at])  # so that the last row is of the budget
+            return found or GRID[at], rows
     raise RuntimeError(f"{side} does not reach a relative error of {ERROR}")
 
 

@@ -27,7 +27,7 @@ from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.runs.training import new_trainer
 
-PER_USER = 8  # rows learned from, of each user at most
+PER_USER = 16  # rows learned from, of each user at most
 PAIRS = 24  # of coalitions of each row, of which a step takes half
 BATCH, RATE = 128, 4e-3
 HELD_OUT = 0.1  # of the users, of whom 128 at most say how good the network is

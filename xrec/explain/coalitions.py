@@ -222,16 +222,16 @@ def balanced(players: int, pairs: int, seed: int) -> Tensor:
 
 
 def _allotted(players: int, pairs: int) -> dict[int, int]:
-    """How many pairs of each size, 1 to n / 2: as many of each as there are, up to a level."""
-    most = {
-        size: comb(players, size) // (2 if 2 * size == players else 1)
-        for size in range(1, players // 2 + 1)
-    }
+    """How many pairs of each size, 1 to n / 2: as many of each as there are, up to a level.
+
+    Of n / 2, which counts for itself alone and not for n - n / 2 too, half as many.
+    """
+    half = players / 2
+    most = {s: comb(players, s) // (2 if s == half else 1) for s in range(1, players // 2 + 1)}
     found = dict.fromkeys(most, 0)
-    while sum(found.values()) < pairs:
-        open_ = [size for size in reversed(most) if found[size] < most[size]]
-        if not open_:
-            break
-        for size in open_[: pairs - sum(found.values())]:
-            found[size] += 1
+    for turn in range(pairs):
+        for size in reversed(most):
+            spare = size == half and turn % 2 and len(most) > 1
+            if found[size] < most[size] and not spare and sum(found.values()) < pairs:
+                found[size] += 1
     return found

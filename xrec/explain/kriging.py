@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 ORDER = 2.5  # Σ ρ: how slowly variances fall with the size of a set
+ROUGH = 6.0  # the same of what a prediction leaves, which has less that adds up
 MOST = 0.9  # of any ρ: at 1 the sets with and without a player are alike
 FLOOR = 0.1  # of a player's share in ρ, by the length of all values
 NUGGET = 1e-9  # of the mean variance, for a kernel that can be inverted
@@ -37,9 +38,9 @@ class Kriged:
     evidence: Tensor
 
 
-def even(players: int) -> Tensor:
+def even(players: int, order: float = ORDER) -> Tensor:
     """(1, n) the prior that knows nothing of the players."""
-    return torch.full((1, players), min(ORDER / players, MOST), dtype=torch.double)
+    return torch.full((1, players), min(order / players, MOST), dtype=torch.double)
 
 
 def kriged(signs: Tensor, differences: Tensor) -> Kriged:
@@ -135,7 +136,7 @@ def unbiased(signs: Tensor, differences: Tensor) -> Kriged:
     them, sum to 2, as they do among all coalitions (to 1 for n / 2, which is its own complement).
     The weights of kriging are changed as little as that takes.
     """
-    rho = even(signs.shape[1]).to(signs.device)
+    rho = even(signs.shape[1], ROUGH).to(signs.device)
     fit = _Fit.of(signs, rho)
     weights = fit.weights[0] - _bias(signs, fit)
     values = differences @ weights.T
