@@ -229,7 +229,7 @@ def _allotted(players: int, pairs: int) -> dict[int, int]:
     half = players / 2
     most = {s: comb(players, s) // (2 if s == half else 1) for s in range(1, players // 2 + 1)}
     found = dict.fromkeys(most, 0)
-    for turn in range(pairs):
+    for turn in range(2 * pairs):
         for size in reversed(most):
             spare = size == half and turn % 2 and len(most) > 1
             if found[size] < most[size] and not spare and sum(found.values()) < pairs:

@@ -51,23 +51,25 @@ class Sampled:
 def sampled(model: Recommender, inputs: Inputs, target: Target, how: Sampling) -> Sampled:
     """Shapley values of rows that may have different numbers of players.
 
-    A row with no more coalitions than it may ask of, or so few that the next round would be half
-    of them, is enumerated. Raises XrecError where a row has too many players for `evaluations`.
+    A row is enumerated where the next round would be half of its coalitions, and it may ask of all
+    of them. Raises XrecError where a row has too many players for `evaluations`.
     """
     whole = Sampled.empty(inputs)
     seats = Seats.of(inputs, model.apart)
+    most = (how.evaluations - 2) // 2
+    many = int(seats.count.max())
+    if most <= many and 2**many > how.evaluations:
+        raise XrecError(
+            f"a row has {many} features, and {how.evaluations} evaluations are too few to tell "
+            f"them apart: make it {2 * many + 4} or more"
+        )
     for rows in seats.alike():
         players = int(seats.count[rows[0]])
-        most = (how.evaluations - 2) // 2
-        if 2**players <= how.evaluations and (not how.error or _few(pairs_by(0, players), players)):
+        if 2**players <= how.evaluations and (not how.error or most <= players):
             _enumerate(whole, rows, model, inputs, target, how)
-            continue
-        if most <= players:
-            raise XrecError(
-                f"fast_shapley: a row has {players} features, and {how.evaluations} evaluations "
-                f"are too few for them: set evaluations to {2 * players + 4} or more"
-            )
-        _Rounds(whole, rows, seats.rows(rows), how, most).run(model, inputs, target)
+        else:
+            limit = min(most, 2 ** max(0, players - 1) - 1)
+            _Rounds(whole, rows, seats.rows(rows), how, limit).run(model, inputs, target)
     return whole
 
 
@@ -100,7 +102,8 @@ class _Rounds:
         known = self.whole.score.new_zeros(len(self.rows), 0)
         turn = 0 if self.how.error else self._last(players)
         while len(self.rows):
-            if 2**players <= self.how.evaluations and _few(pairs_by(turn, players), players):
+            left = self.how.evaluations - 2 * known.shape[1]
+            if 2**players <= left and _few(pairs_by(turn, players), players):
                 _enumerate(self.whole, self.rows, model, inputs, target, self.how)
                 return
             asked = chosen(turn, players, apart, self.how.seed)[: self.most]
