@@ -61,7 +61,7 @@ def sampled(model: Recommender, inputs: Inputs, target: Target, how: Sampling) -
     if most <= many and 2**many > how.evaluations:
         raise XrecError(
             f"a row has {many} features, and {how.evaluations} evaluations are too few to tell "
-            f"them apart: make it {2 * many + 4} or more"
+            f"them apart: set evaluations to {2 * many + 4} or more"
         )
     for rows in seats.alike():
         players = int(seats.count[rows[0]])
