@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from xrec.data.features import GROUPS
 from xrec.data.module import Data
 from xrec.errors import XrecError
+from xrec.explain.gradients import Gradients
 from xrec.explain.seeds import row_seeds
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -39,9 +40,9 @@ class Background:
     @torch.no_grad()
     def of(cls, model: Recommender, data: Data, users: int, seed: int) -> Self:
         """The validation queries of users drawn without replacement: `users`, or all there are."""
-        drawn = torch.randperm(
-            len(data.users) - 1, generator=torch.Generator().manual_seed(seed)
-        )[:users]
+        drawn = torch.randperm(len(data.users) - 1, generator=torch.Generator().manual_seed(seed))[
+            :users
+        ]
         batch = data.queries("validate", 1 + drawn.sort().values).to(model.device)
         modes = [(module, module.training) for module in model.modules()]
         try:
@@ -92,50 +93,42 @@ def _from_end(group: Tensor) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class FromBaseline:
-    """An explainer that asks what leads from a baseline's vectors to the features'.
+class FromUsers:
+    """An explainer that takes vectors from a background of users. Options:
 
-    Slots stay present, and fixed slots keep their vectors. Options:
-
-    baseline: "zero", the zero vector. "padding", the vector that the model gives to padding.
-        "mean", the mean vector of the slots of the same group, over a background of users. "users",
-        the vectors of the same slots of other users, `samples` of them for each row, over whom
-        explanations are averaged (expected gradients: Erion et al., 2021); which ones follows from
-        the row's own features and `seed`. A background user may be the one explained, at an
-        earlier time.
-    background: how many users' validation queries "mean" and "users" are fitted on.
+    background: how many users' validation queries are taken. seed: of what is drawn.
     """
 
-    baseline: str = "zero"
-    samples: int = 8
     background: int = 64
     seed: int = 0
     sample: Background | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.baseline not in BASELINES:
-            raise ValueError(f"baseline is '{self.baseline}', not one of {', '.join(BASELINES)}")
-        for name in ("samples", "background"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.background < 1:
+            raise ValueError(f"background is {self.background}, it must be at least 1")
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to fit."""
+        return True
 
     def fit(self, model: Recommender, data: Data) -> dict[str, Any]:
-        """Embed the background, if the baseline is taken from one."""
-        if self.baseline not in LEARNED:
+        """Embed the background, if there is need of one."""
+        if not self.learns:
             return {}
         begin = time.perf_counter()
         self.sample = Background.of(model, data, self.background, self.seed)
         return {"users": len(self.sample), "seconds": time.perf_counter() - begin}
 
     def state(self) -> dict[str, Tensor]:
-        """The background's tensors; none where the baseline needs none."""
+        """The background's tensors; none where there is no need of them."""
         if self.sample is None:
             return {}
         sample = self.sample
         return {"values": sample.values, "present": sample.present, "group": sample.group}
 
     def restore(self, state: Mapping[str, Tensor], model: Recommender, data: Data) -> None:
-        """Take a background from its tensors."""
+        """Take the background from its tensors."""
         if state:
             self.sample = Background(**{name: t.to(model.device) for name, t in state.items()})
 
@@ -143,13 +136,45 @@ class FromBaseline:
         """The background. Raises XrecError: there is none yet."""
         if self.sample is None:
             raise XrecError(
-                f"explainer '{type(self).__name__}' takes its baseline from a background of users: "
+                f"explainer {type(self).__name__} takes vectors from a background of users: "
                 "call fit(model, data) before explain"
             )
         return self.sample
 
+
+@dataclass(kw_only=True)
+class FromBaseline(FromUsers):
+    """An explainer that asks what leads from a baseline's vectors to the features'.
+
+    Slots stay present, and fixed slots keep their vectors. Options, with `background` and `seed`:
+
+    baseline: "zero", the zero vector. "padding", the vector that the model gives to padding.
+        "mean", the mean vector of the slots of the same group, over a background of users. "users",
+        the vectors of the same slots of other users, over whom explanations are averaged (expected
+        gradients: Erion et al., 2021). Which ones follows from the row's own features and `seed`; a
+        background user may be the one explained, at an earlier time.
+    samples: how many users, for "users".
+    """
+
+    baseline: str = "zero"
+    samples: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.baseline not in BASELINES:
+            raise ValueError(f"baseline is '{self.baseline}', not one of {', '.join(BASELINES)}")
+        if not 1 <= self.samples <= self.background:
+            raise ValueError(
+                f"samples is {self.samples}, it must be from 1 to background, {self.background}"
+            )
+
+    @property
+    def learns(self) -> bool:
+        """Whether the baseline is taken from users."""
+        return self.baseline in LEARNED
+
     def starts(self, model: Recommender, inputs: Inputs) -> list[Tensor]:
-        """The baselines (B, F, D) that explanations are averaged over: one, or `samples`.
+        """The baselines (B, F, D) that explanations are averaged over: one, or of each sample.
 
         They agree with the inputs in all slots but players.
         """
@@ -166,15 +191,31 @@ class FromBaseline:
 
     def _users(self, inputs: Inputs) -> list[Tensor]:
         background = self.fitted()
-        if self.samples > len(background):
-            raise XrecError(
-                f"{self.samples} samples are more than the background's {len(background)} users: "
-                "lower samples, or raise background"
-            )
-        drawn = torch.stack(
-            [
-                torch.randperm(len(background), generator=torch.Generator().manual_seed(seed))
-                for seed in row_seeds(inputs, self.seed)
-            ]
-        )[:, : self.samples].to(inputs.values.device)
+        orders = [
+            torch.randperm(len(background), generator=torch.Generator().manual_seed(seed))
+            for seed in row_seeds(inputs, self.seed)
+        ]
+        drawn = torch.stack(orders)[:, : self.samples].to(inputs.values.device)
         return [background.standing_in(inputs, users) for users in drawn.unbind(1)]
+
+    def averaged(
+        self, of: Gradients, attribute: Callable[[Tensor, Tensor], Tensor], copies: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Contributions (B, F) and base (B,), averaged over baselines.
+
+        attribute: contributions (n, F) of rows (n,) from baselines (n, F, D), for which it asks
+        for each row `copies` times at once.
+        """
+
+        def block(rows: Tensor) -> Tensor:
+            starts = self.starts(of.model, of.inputs.rows(rows))
+            with torch.no_grad():
+                bases = [of(start, rows)[:, None] for start in starts]
+            each = [
+                torch.cat([attribute(rows, start), base], dim=1)
+                for start, base in zip(starts, bases, strict=True)
+            ]
+            return torch.stack(each).mean(0)
+
+        found = of.by_chunks(block, copies)
+        return found[:, :-1], found[:, -1]

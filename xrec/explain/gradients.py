@@ -11,7 +11,9 @@ from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
-MAX_BYTES = 16 * 2**20  # of feature vectors held at once; what a model makes of them is a multiple
+MAX_BYTES = (
+    4 * 2**20
+)  # of feature vectors held at once: what is kept for gradients is many times that
 
 
 class Gradients:
@@ -23,16 +25,15 @@ class Gradients:
     vectors (B, F, D): those of the inputs, without history of gradients.
     """
 
-    def __init__(
-        self, model: Recommender, inputs: Inputs, target: Target, max_bytes: int = MAX_BYTES
-    ) -> None:
+    def __init__(self, model: Recommender, inputs: Inputs, target: Target) -> None:
         self.model, self.inputs, self.target = model, inputs, target
         self.vectors = inputs.values.detach()
-        self.at_once = max(1, max_bytes // (self.vectors[0].nbytes + 1))
+        self._bare = inputs.with_values(self.vectors[..., :0])  # so that rows copy no vectors
+        self.at_once = max(1, MAX_BYTES // (self.vectors[0].nbytes + 1))
 
     def __call__(self, values: Tensor, row: Tensor) -> Tensor:
         """(N,) the target of rows with other vectors."""
-        return self.target(self.model, self.inputs.rows(row).with_values(values))
+        return self.target(self.model, self._bare.rows(row).with_values(values))
 
     @property
     def all_rows(self) -> Tensor:
