@@ -128,8 +128,8 @@ def integrate(
     """Integrate along each of `paths` (P,) int64, 0 to P - 1, in double precision.
 
     A path is done when the sizes of its panels' errors sum to no more than `tolerance`, or to
-    `precision` times the function at its ends, or times 1, or when to go on would take it beyond `most`
-    points. level: that of the first panels.
+    `precision` times 1 or what the function is at its ends, or when to go on would take it beyond
+    `most` points. level: that of the first panels.
     """
     panels, said, base = _first(asked, paths, level)
     size = torch.maximum(said.abs(), base.abs()).clamp(min=1)
