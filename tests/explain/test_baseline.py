@@ -148,3 +148,20 @@ def test_no_more_rows_at_once_than_memory_is_meant_for(monkeypatch: pytest.Monke
         assert sizes == [2, 2, 1] + 5 * [1]
         with torch.no_grad():
             assert torch.allclose(of.score(), model.score(inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "adaptive_integrated_gradients"])
+def test_what_is_held_does_not_grow_with_the_batch(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from xrec.explain import gradients
+    from xrec.explain.memory import peak_bytes
+    from xrec.plugins import factory
+
+    model, inputs = small_model(users=8)
+    monkeypatch.setattr(gradients, "MAX_BYTES", 32 * inputs.values[0].nbytes)
+    explainer = factory("explainer", name)()
+    few, many = (inputs.rows(torch.arange(rows) % 8) for rows in (32, 512))
+    held = [peak_bytes(lambda of=of: explainer.explain(model, of, logit)) for of in (few, many)]
+    own = many.values.nbytes - few.values.nbytes  # what the inputs themselves are
+    assert held[1] - held[0] < 3 * own

@@ -62,7 +62,7 @@ def test_bends_in_closed_form_and_easy_rows_stop_early(tolerance: float) -> None
     assert told.steps is not None
     assert told.steps.tolist() == sorted(told.steps.tolist())
     assert told.steps[0] <= 25
-    assert told.steps[2] > 2 * told.steps[0]
+    assert told.steps[2] > 1.5 * told.steps[0]
     assert told.cost.forward == told.cost.backward == int(told.steps.sum())  # score and base too
 
 
