@@ -10,11 +10,16 @@ from explain.toys import toy_inputs
 
 from xrec.data.features import BEHAVIOUR, FIXED, PROFILE
 from xrec.errors import XrecError
+from xrec.explain import gradients
 from xrec.explain.baseline import Background, FromBaseline
+from xrec.explain.explainer import Explainer
 from xrec.explain.gradients import Gradients
+from xrec.explain.memory import peak_bytes
 from xrec.explain.probe import probe
 from xrec.explain.target import logit
 from xrec.testing import small_model
+from xrec_plugins.explainers.adaptive_integrated_gradients import AdaptiveIntegratedGradients
+from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
 
 
 @dataclass
@@ -131,8 +136,6 @@ def test_bad_options_are_refused(options: dict[str, object], told: str) -> None:
 
 
 def test_no_more_rows_at_once_than_memory_is_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xrec.explain import gradients
-
     model, inputs = small_model(users=5)
     monkeypatch.setattr(gradients, "MAX_BYTES", 2 * (inputs.values[0].nbytes + 1))
     with probe(model):
@@ -150,18 +153,18 @@ def test_no_more_rows_at_once_than_memory_is_meant_for(monkeypatch: pytest.Monke
             assert torch.allclose(of.score(), model.score(inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["integrated_gradients", "adaptive_integrated_gradients"])
+@pytest.mark.parametrize(
+    "explainer",
+    [IntegratedGradients(8), AdaptiveIntegratedGradients()],
+    ids=lambda explainer: type(explainer).__name__,
+)
 def test_what_is_held_does_not_grow_with_the_batch(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, explainer: Explainer
 ) -> None:
-    from xrec.explain import gradients
-    from xrec.explain.memory import peak_bytes
-    from xrec.plugins import factory
-
     model, inputs = small_model(users=8)
     monkeypatch.setattr(gradients, "MAX_BYTES", 32 * inputs.values[0].nbytes)
-    explainer = factory("explainer", name)()
-    few, many = (inputs.rows(torch.arange(rows) % 8) for rows in (32, 512))
+    few, many = (inputs.rows(torch.arange(rows) % 8) for rows in (16, 128))
     held = [peak_bytes(lambda of=of: explainer.explain(model, of, logit)) for of in (few, many)]
     own = many.values.nbytes - few.values.nbytes  # what the inputs themselves are
     assert held[1] - held[0] < 3 * own
+    assert held[1] > 32 * inputs.values[0].nbytes
