@@ -33,6 +33,10 @@ class GradientRollout:
     """
 
     standing: ClassVar[str] = "heuristic"
+    excused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("linear", "completeness", "symmetry", "dummy"),
+        "it says where a model that attends looks, not what comes of it",
+    )
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """One gradient a row, and two evaluations. Raises XrecError: the model does not attend."""

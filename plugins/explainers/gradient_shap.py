@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from captum.attr import GradientShap as CaptumGradientShap
@@ -12,9 +13,10 @@ from torch import Tensor
 from xrec import hookimpl
 from xrec.explain.baseline import FromUsers
 from xrec.explain.explanation import Explanation
+from xrec.explain.generators import seeded
 from xrec.explain.gradients import Gradients
 from xrec.explain.probe import probe
-from xrec.explain.seeds import row_seeds, seeded
+from xrec.explain.seeds import row_seeds
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -32,6 +34,12 @@ class GradientShap(FromUsers):
     Options: samples, the draws for each row; noise, the deviation of what is added to the features'
     vectors; background; seed. What is drawn for a row follows from its own features.
     """
+
+    excused: ClassVar[dict[str, str]] = {
+        "linear": "contributions are differences from a background of users",
+        "completeness": "users and points are sampled: it adds up on average",
+        "symmetry": "twins have other counterparts among the background's features",
+    }
 
     samples: int = 50
     noise: float = 0.0

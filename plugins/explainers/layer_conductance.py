@@ -44,6 +44,12 @@ class LayerConductance(FromBaseline):
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}, it must be at least 1")
 
+    @property
+    def excused(self) -> dict[str, str]:
+        """Gates whose models have no layers."""
+        axioms = ("linear", "completeness", "symmetry", "dummy")
+        return dict.fromkeys(axioms, "it says what flows through a layer, not from a feature")
+
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Explain B rows with `steps` + 1 gradients each, and two evaluations, for each baseline.
 

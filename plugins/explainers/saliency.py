@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from captum.attr import Saliency as CaptumSaliency
@@ -25,6 +26,11 @@ class Saliency:
     target changes for a unit of change in every dimension. It has no sign, and does not add up; the
     base is the target of zero vectors.
     """
+
+    excused: ClassVar[dict[str, str]] = {
+        "linear": "it tells how steep the target is, not what features add",
+        "completeness": "it tells how steep the target is, not what features add",
+    }
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """One gradient a row, and two evaluations."""

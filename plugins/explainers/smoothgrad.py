@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from captum.attr import NoiseTunnel, Saliency
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
+from xrec.explain.generators import seeded
 from xrec.explain.gradients import Gradients
 from xrec.explain.probe import probe
-from xrec.explain.seeds import row_seeds, seeded
+from xrec.explain.seeds import row_seeds
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -27,6 +29,11 @@ class SmoothGrad:
     as a share of the span from the least to the largest number in the row's; seed. What is drawn
     for a row follows from its own features. Values and base are as saliency has them.
     """
+
+    excused: ClassVar[dict[str, str]] = {
+        "linear": "it tells how steep the target is, not what features add",
+        "completeness": "it tells how steep the target is, not what features add",
+    }
 
     samples: int = 50
     noise: float = 0.1

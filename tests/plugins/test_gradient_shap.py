@@ -9,7 +9,8 @@ from torch import Tensor
 
 from xrec.errors import XrecError
 from xrec.explain import gradients
-from xrec.explain.seeds import row_seeds, seeded
+from xrec.explain.generators import seeded
+from xrec.explain.seeds import row_seeds
 from xrec.explain.target import logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender

@@ -15,7 +15,7 @@ from xrec.explain.explainer import Explainer, Trained
 from xrec.explain.target import Target, logit, margin, task
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
-from xrec.testing import check_explainer, small_data
+from xrec.testing import check_explainer, gates, small_data
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.encoders.pretrained import Pretrained
 from xrec_plugins.explainers.adaptive_integrated_gradients import AdaptiveIntegratedGradients
@@ -117,3 +117,13 @@ def test_padding_is_what_fills_a_row(read) -> None:
         assert torch.equal(vectors[absent], inputs.values[absent])
     else:
         assert not vectors.any()
+
+
+@pytest.mark.parametrize("baseline", ["zero", "padding", "mean", "users"])
+@pytest.mark.parametrize("made", [IntegratedGradients, AdaptiveIntegratedGradients, DeepLift])
+def test_the_gates_with_other_baselines(made, baseline: str) -> None:
+    outcomes = gates(made(baseline=baseline, background=8, samples=2))
+    excused = {name for name, told in outcomes.items() if told.startswith("excused")}
+    assert not any(told.startswith("failed") for told in outcomes.values()), outcomes
+    expected = {"mean": {"linear"}, "users": {"linear", "symmetry"}}
+    assert excused == expected.get(baseline, set())

@@ -10,7 +10,8 @@ from explain.toys import random_toy
 from torch import Tensor
 
 from xrec.explain import gradients
-from xrec.explain.seeds import row_seeds, seeded
+from xrec.explain.generators import seeded
+from xrec.explain.seeds import row_seeds
 from xrec.explain.target import logit
 from xrec.testing import small_model
 from xrec_plugins.explainers.smoothgrad import SmoothGrad

@@ -173,6 +173,13 @@ class FromBaseline(FromUsers):
         """Whether the baseline is taken from users."""
         return self.baseline in LEARNED
 
+    @property
+    def excused(self) -> dict[str, str]:
+        """The gates of zero baselines that others do not pass."""
+        linear = {"linear": "contributions are differences from what users have"}
+        twins = {"symmetry": "twins have other counterparts among users' features"}
+        return {"zero": {}, "padding": {}, "mean": linear, "users": linear | twins}[self.baseline]
+
     def starts(self, model: Recommender, inputs: Inputs) -> list[Tensor]:
         """The baselines (B, F, D) that explanations are averaged over: one, or of each sample.
 

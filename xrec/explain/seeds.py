@@ -1,12 +1,9 @@
-"""Draws that follow from a row alone, and leave the global generators as they were."""
+"""Seeds of what is drawn for a row, that follow from the row alone."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numpy as np
 import torch
 
 from xrec.models.inputs import Inputs
@@ -27,16 +24,3 @@ def row_seeds(inputs: Inputs, seed: int) -> list[int]:
         )
         for mine, there in zip(told, present, strict=True)
     ]
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within, the global generators of torch and numpy are at `seed`; then, where they were."""
-    before = np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)

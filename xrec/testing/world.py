@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.data.tables import Tables
 from xrec.models.inputs import Inputs
@@ -84,3 +86,9 @@ def small_model(
     model.eval()
     with torch.no_grad():
         return model, model.embed(data.queries("test", torch.arange(1, users + 1)))
+
+
+def padded(batch: Batch) -> Batch:
+    """The same rows with three more columns of padding on the left."""
+    columns = ("history", "history_time", "history_action")
+    return replace(batch, **{c: functional.pad(getattr(batch, c), (3, 0)) for c in columns})
