@@ -27,6 +27,7 @@ class Explanation:
         |sum of values - (score - base)|, or a standard error; NaN where it has none.
     cost: what it took. explainer, target: their names.
     deviation (B, F), optional: the standard error of each value, by the explainer's own estimate.
+    steps (B,) int64, optional: the evaluations that each row took, where that differs by row.
     """
 
     values: Tensor
@@ -39,6 +40,7 @@ class Explanation:
     explainer: str
     target: str = "logit"
     deviation: Tensor | None = None
+    steps: Tensor | None = None
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class Explanation:
         explainer: str,
         error: Tensor | None = None,
         deviation: Tensor | None = None,
+        steps: Tensor | None = None,
     ) -> Explanation:
         """An explanation of `inputs`; its error is the completeness gap unless one is given."""
         players = inputs.players
@@ -61,7 +64,7 @@ class Explanation:
         if deviation is not None:
             deviation = torch.where(players, deviation, 0).detach()
         told = (values, players, inputs.features, score, base, error, cost, explainer)
-        return cls(*told, deviation=deviation)
+        return cls(*told, deviation=deviation, steps=steps)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -130,6 +133,7 @@ class Explanation:
             base=base,
             error=error,
             deviation=None if self.deviation is None else self.deviation[index],
+            steps=None if self.steps is None else self.steps[index],
         )
 
     @classmethod
