@@ -137,7 +137,7 @@ def test_bad_options_are_refused(options: dict[str, object], told: str) -> None:
 
 def test_no_more_rows_at_once_than_memory_is_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = small_model(users=5)
-    monkeypatch.setattr(gradients, "MAX_BYTES", 2 * (inputs.values[0].nbytes + 1))
+    monkeypatch.setattr(gradients, "VECTORS", 2 * (inputs.values[0].nbytes + 1))
     with probe(model):
         of = Gradients(model, inputs, logit)
         sizes: list[int] = []
@@ -162,7 +162,7 @@ def test_what_is_held_does_not_grow_with_the_batch(
     monkeypatch: pytest.MonkeyPatch, explainer: Explainer
 ) -> None:
     model, inputs = small_model(users=8)
-    monkeypatch.setattr(gradients, "MAX_BYTES", 32 * inputs.values[0].nbytes)
+    monkeypatch.setattr(gradients, "VECTORS", 32 * inputs.values[0].nbytes)
     few, many = (inputs.rows(torch.arange(rows) % 8) for rows in (16, 128))
     held = [peak_bytes(lambda of=of: explainer.explain(model, of, logit)) for of in (few, many)]
     own = many.values.nbytes - few.values.nbytes  # what the inputs themselves are

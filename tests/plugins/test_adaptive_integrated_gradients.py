@@ -120,7 +120,7 @@ def test_a_row_alone_and_in_small_parts_is_explained_as_among_others(
     model, inputs = wild()
     explainer = AdaptiveIntegratedGradients(tolerance=1e-6)
     whole = explainer.explain(model, inputs, logit)
-    monkeypatch.setattr(gradients, "MAX_BYTES", rows_at_once * (inputs.values[0].nbytes + 1))
+    monkeypatch.setattr(gradients, "VECTORS", rows_at_once * (inputs.values[0].nbytes + 1))
     parts = explainer.explain(model, inputs, logit)
     assert torch.allclose(parts.values, whole.values, atol=1e-10)
     assert whole.steps is not None

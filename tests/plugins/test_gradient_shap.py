@@ -67,7 +67,7 @@ def test_is_what_captum_says_called_directly_of_each_rows_players() -> None:
 def test_more_samples_err_less(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = small_model(users=4)
     few = fitted(model, samples=2).explain(model, inputs, logit)
-    monkeypatch.setattr(gradients, "MAX_BYTES", 50 * inputs.values[0].nbytes)  # in parts
+    monkeypatch.setattr(gradients, "VECTORS", 50 * inputs.values[0].nbytes)  # in parts
     many = fitted(model, samples=1000).explain(model, inputs, logit)
     assert many.error.mean() < few.error.mean() / 3
 

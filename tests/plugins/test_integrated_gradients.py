@@ -144,7 +144,7 @@ def test_rows_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch, at_once: i
     model, inputs = wild()
     whole = IntegratedGradients(10).explain(model, inputs, logit)
     bytes_a_row = inputs.values[0].nbytes + 1
-    monkeypatch.setattr(gradients, "MAX_BYTES", at_once * bytes_a_row)
+    monkeypatch.setattr(gradients, "VECTORS", at_once * bytes_a_row)
     parts = IntegratedGradients(10).explain(model, inputs, logit)
     assert torch.allclose(parts.values, whole.values, atol=1e-5)
     assert parts.cost.forward == whole.cost.forward

@@ -57,7 +57,7 @@ def test_seeds_and_samples() -> None:
 
 def test_memory_bounds_the_samples_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = random_toy(rows=3, slots=5, seed=1, pairs=False)
-    monkeypatch.setattr(gradients, "MAX_BYTES", 1)
+    monkeypatch.setattr(gradients, "VECTORS", 1)
     told = SmoothGrad(samples=3).explain(model, inputs, logit)
     steep = model.weight.detach().abs().sum(-1)
     assert torch.allclose(told.values, torch.where(inputs.players, steep, 0))

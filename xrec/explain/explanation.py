@@ -163,6 +163,7 @@ class Explanation:
             error=error,
             cost=cost,
             deviation=None if first.deviation is None else together("deviation"),
+            steps=None if first.steps is None else together("steps"),
         )
 
     def to_arrow(self) -> pa.Table:

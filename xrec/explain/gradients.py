@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from xrec.explain.memory import bound
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
-MAX_BYTES = (
-    4 * 2**20
-)  # of feature vectors held at once: what is kept for gradients is many times that
+VECTORS = 4 * 2**20  # bytes of feature vectors at once: more is no faster
+KEPT = 256  # times its feature vectors: what a row keeps for its gradient, in large models
 
 
 class Gradients:
@@ -29,7 +29,8 @@ class Gradients:
         self.model, self.inputs, self.target = model, inputs, target
         self.vectors = inputs.values.detach()
         self._bare = inputs.with_values(self.vectors[..., :0])  # so that rows copy no vectors
-        self.at_once = max(1, MAX_BYTES // (self.vectors[0].nbytes + 1))
+        vectors = min(VECTORS, bound() // KEPT)
+        self.at_once = max(1, vectors // (self.vectors[0].nbytes + 1))
 
     def __call__(self, values: Tensor, row: Tensor) -> Tensor:
         """(N,) the target of rows with other vectors."""
