@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xrec.data.features import GROUPS, FeatureIndex
 from xrec.explain.cost import Cost
+from xrec.explain.removal import Removal
 from xrec.models.inputs import Inputs
 
 
@@ -26,6 +27,8 @@ class Explanation:
         |sum of values - (score - base)|, or a standard error; NaN where it has none.
     cost: what it took. explainer, target: their names.
     deviation (B, F), optional: the standard error of each value, by the explainer's own estimate.
+    removal, optional: what was found, where the explainer sought features to take away; the values
+        are then the shares of these in what the target loses without them.
     """
 
     values: Tensor
@@ -38,6 +41,7 @@ class Explanation:
     explainer: str
     target: str = "logit"
     deviation: Tensor | None = None
+    removal: Removal | None = None
 
     @classmethod
     def of(
@@ -50,6 +54,7 @@ class Explanation:
         explainer: str,
         error: Tensor | None = None,
         deviation: Tensor | None = None,
+        removal: Removal | None = None,
     ) -> Explanation:
         """An explanation of `inputs`; its error is the completeness gap unless one is given."""
         players = inputs.players
@@ -60,7 +65,7 @@ class Explanation:
         if deviation is not None:
             deviation = torch.where(players, deviation, 0).detach()
         told = (values, players, inputs.features, score, base, error, cost, explainer)
-        return cls(*told, deviation=deviation)
+        return cls(*told, deviation=deviation, removal=removal)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -80,7 +85,8 @@ class Explanation:
         """
         present = self.features.gathered(self.present.long()) > 0
         values = self.features.gathered(self.values)
-        return replace(self, values=values, present=present, deviation=None)
+        removal = None if self.removal is None else self.removal.summed(self.features)
+        return replace(self, values=values, present=present, deviation=None, removal=removal)
 
     def parts(self, row: int, slot: int) -> list[int]:
         """The slots of a row that are part of a slot and were attributed, largest first by size."""
@@ -129,6 +135,7 @@ class Explanation:
             base=base,
             error=error,
             deviation=None if self.deviation is None else self.deviation[index],
+            removal=None if self.removal is None else self.removal.rows(index),
         )
 
     def to_arrow(self) -> pa.Table:

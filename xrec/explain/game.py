@@ -75,17 +75,22 @@ class Game:
                 f"coalitions are {tuple(coalitions.shape)}, the game has {len(self.inputs)} rows "
                 f"of {self.inputs.present.shape[1]} slots"
             )
-        if not count:
-            return self.inputs.values.new_zeros(rows, 0)
-        inside = coalitions.to(self.inputs.present.device) & self.inputs.players[:, None]
-        row = torch.arange(rows, device=inside.device).repeat_interleave(count)
-        distinct, where = _unique(inside.flatten(0, 1), row)
+        row = torch.arange(rows, device=self.inputs.present.device).repeat_interleave(count)
+        return self.each(row, coalitions.flatten(0, 1)).view(rows, count)
+
+    @torch.no_grad()
+    def each(self, row: Tensor, coalitions: Tensor) -> Tensor:
+        """(N,) values of coalitions (N, F) bool, each of the game of row (N,) int64."""
+        if not len(row):
+            return self.inputs.values.new_zeros(0)
+        inside = coalitions.to(self.inputs.present.device) & self.inputs.players[row]
+        distinct, where = _unique(inside, row)
         values = [
-            self.target(self.model, self._masked(row[some], inside.flatten(0, 1)[some]))
+            self.target(self.model, self._masked(row[some], inside[some]))
             for some in distinct.split(self._chunk)
         ]
         self.evaluations += len(distinct)
-        return torch.cat(values)[where].view(rows, count)
+        return torch.cat(values)[where]
 
     def _masked(self, row: Tensor, inside: Tensor) -> Inputs:
         """The inputs of some rows with the players outside `inside` replaced."""
