@@ -20,7 +20,7 @@ from xrec.data.batches import Batch
 from xrec.data.features import ITEM
 from xrec.data.module import Data
 from xrec.errors import RecipeError
-from xrec.models.attention import among
+from xrec.models.attention import Watched, among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Linear
 from xrec.models.inputs import Inputs
@@ -119,15 +119,56 @@ class CrossEncoderRecommender(Recommender):
     def scores(self, inputs: Inputs, tasks: Sequence[int]) -> list[Tensor]:
         """(B,) what each of some tasks says; the language model reads once for all."""
         given = self._tokens(inputs)
-        pooled = self.language.pooled(self.language.states(*given), given[1])
+        if self.watching is None:
+            states = self.language.states(*given)
+        else:
+            states, maps = self.language.watched(*given)
+            self.watching.append(Watched(maps, self.read_from(inputs), inputs.values.shape[1]))
+        pooled = self.language.pooled(states, given[1])
         return [self.heads[at](pooled) for at in tasks]
+
+    def read_from(self, inputs: Inputs) -> int:
+        """The first token's slot."""
+        assert inputs.features.place is not None
+        return int((inputs.features.place[0] < 0).sum())
+
+    @property
+    def layers_read(self) -> Sequence[nn.Module]:
+        """The language model's layers."""
+        return self.language.layers
+
+    @property
+    def shortlist(self) -> int:
+        """As many as are re-ranked."""
+        return self.settings.candidates
+
+    def exchanged(self, inputs: Inputs, items: Tensor) -> Inputs:
+        """The same user's tokens, read before those of other items (B,)."""
+        old, ids, features = self.layout.exchanged(inputs.features, items)
+        assert features.place is not None
+        kept, row = old >= 0, torch.arange(len(old), device=old.device)[:, None]
+        at = (row, old.clamp(min=0))
+        new = self.language.word_vectors(ids).to(inputs.values)
+        values = torch.where(kept[..., None], inputs.values[at], new)
+        there = (features.group == ITEM) & (features.parent >= 0)
+        closing = features.fixed & (features.place >= self.layout.size - len(self.layout.closing))
+        present = torch.where(kept, inputs.present[at], there | closing)
+        return Inputs(values, present, features, inputs.rivals)
+
+    def by_layer(self, inputs: Inputs, items: Tensor) -> list[Tensor]:
+        """(B, K) of items (B, K) from the words alone, and from the states after each layer."""
+        found = []
+        for column in items.unbind(1):
+            given = self._tokens(self.exchanged(inputs, column))
+            after = self.language.states_by_layer(*given)
+            found.append([self.heads[0](self.language.pooled(each, given[1])) for each in after])
+        return [torch.stack(each, dim=1) for each in zip(*found, strict=True)]
 
     def _tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Vectors, presence, places and types of the tokens; the candidate is the second type."""
         features = inputs.features
         assert features.place is not None
-        wholes = int((features.place[0] < 0).sum())
-        tokens = (slice(None), slice(wholes, None))
+        tokens = (slice(None), slice(self.read_from(inputs), None))
         return (
             inputs.values[tokens],
             inputs.present[tokens],

@@ -116,6 +116,62 @@ class Layout:
         )
         return ids, there, features
 
+    def exchanged(
+        self, features: FeatureIndex, items: Tensor
+    ) -> tuple[Tensor, Tensor, FeatureIndex]:
+        """The same slots with other items' (B,) tokens for the candidate's, and what they are.
+
+        Gives the old slot (B, F) of each new one, -1 where it is new; token ids (B, F); and the
+        index. Tokens of the user move as a whole, so that the item ends where the closing begins;
+        an item that finds no room is cut off.
+        """
+        assert features.place is not None
+        wholes = int((features.place[0] < 0).sum())
+        rows = [
+            self._exchanged(row, item, wholes)
+            for row, item in zip(_told(features), items.tolist(), strict=True)
+        ]
+        wide = max(len(row) for row in rows)
+        blank = (-1, self.filler, FIXED, self.filler, -1, 0)
+        padded = [row + [blank] * (wide - len(row)) for row in rows]
+        told = torch.tensor(padded, device=items.device)
+        old, ids, group, key, parent, place = told.unbind(-1)
+        first = torch.arange(wholes, device=items.device).expand(len(items), -1)
+
+        def both(whole: Tensor, tokens: Tensor) -> Tensor:
+            return torch.cat([whole[:, :wholes], tokens], dim=1)
+
+        index = FeatureIndex(
+            both(features.group, group),
+            both(features.key, key),
+            both(features.parent, parent),
+            self.names,
+            both(features.place, place),
+        )
+        return both(first, old), both(torch.zeros_like(first), ids), index
+
+    def _exchanged(
+        self, row: Sequence[tuple[int, int, int, int]], item: int, wholes: int
+    ) -> list[tuple[int, int, int, int, int, int]]:
+        """Old slot, id, group, key, parent and place of each token of a row with another item.
+
+        row: group, key, parent and place of each slot; the wholes come first, and the candidate's
+        is the last of them.
+        """
+        tokens = [(at, told) for at, told in enumerate(row) if at >= wholes]
+        begin = next(at for at, (_, told) in enumerate(tokens) if told[0] == ITEM)
+        opening, user = tokens[: len(self.opening)], tokens[len(self.opening) : begin]
+        ids = list(self.items[item])[: self.room - len(user)]
+        new = Segment(ITEM, wholes - 1, ids)
+        start = self.size - len(self.closing) - len(ids) - len(user)
+        moved = [
+            (at, self.filler, group, key, parent, start + step)
+            for step, (at, (group, key, parent, _)) in enumerate(user)
+        ]
+        kept = [(at, self.filler, *told) for at, told in opening]
+        fresh = [(-1, *each) for each in self._laid([new])[len(self.opening) :]]
+        return [*kept, *moved, *fresh]
+
     def _laid(self, segments: Sequence[Segment]) -> list[tuple[int, int, int, int, int]]:
         """Id, group, key, parent and place of each token of a row."""
         first = {BEHAVIOUR: self.titles, PROFILE: self.named, ITEM: 1}  # keys of pieces
@@ -137,6 +193,14 @@ class Layout:
         groups = torch.tensor((BEHAVIOUR, PROFILE, ITEM), device=key.device)
         group = groups.repeat_interleave(torch.tensor(sizes, device=key.device)).expand_as(key)
         return FeatureIndex(group, key, torch.full_like(key, -1), self.names)
+
+
+def _told(features: FeatureIndex) -> list[list[tuple[int, int, int, int]]]:
+    """Group, key, parent and place of each slot of each row."""
+    assert features.place is not None
+    columns = (features.group, features.key, features.parent, features.place)
+    told: list[list[tuple[int, int, int, int]]] = torch.stack(columns, dim=-1).tolist()
+    return told
 
 
 def _closed(texts: Sequence[str]) -> list[str]:

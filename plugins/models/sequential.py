@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from xrec.data.batches import Batch
 from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
 from xrec.errors import nearest
-from xrec.models.attention import among
+from xrec.models.attention import Watched, among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Product
 from xrec.models.inputs import Inputs
@@ -71,6 +71,19 @@ class Sequential:
         if isinstance(encoder, Reader) and encoder.tune != "frozen" and "text" in self.views:
             reading = Reading(encoder, data.texts, self.reads)
         return SequentialRecommender(self, data, texts, reading)
+
+
+class Read(NamedTuple):
+    """What the layers made of their slots.
+
+    hidden (B, S, D): of all, or where the last layer was spared the others, of the queries.
+    maps: each layer's attention (B, H, S, M + 1). after: the last slot (B, D), before any layer and
+    after each.
+    """
+
+    hidden: Tensor
+    maps: list[Tensor]
+    after: list[Tensor]
 
 
 class SequentialRecommender(Recommender):
@@ -157,7 +170,7 @@ class SequentialRecommender(Recommender):
 
     def scores(self, inputs: Inputs, tasks: Sequence[int]) -> list[Tensor]:
         """(B,) what each of some tasks says; the history is read once for all."""
-        state, _ = self._read(inputs)
+        state = self._state(inputs)
         views = slice(self._query(inputs) + 1, None)
         item = torch.where(inputs.present[:, views, None], inputs.values[:, views], 0).sum(1)
         return [self.heads[at](state, item) for at in tasks]
@@ -166,8 +179,13 @@ class SequentialRecommender(Recommender):
         """The slot of the query."""
         return inputs.values.shape[1] - 1 - self.views.slots
 
-    def _read(self, inputs: Inputs, whole: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """State (B, D) and each layer's attention (B, H, S, S), S = L + P + 1 slots.
+    def _state(self, inputs: Inputs) -> Tensor:
+        """(B, D) the user's state."""
+        state: Tensor = self.norm(self._read(inputs).after[-1])
+        return state
+
+    def _read(self, inputs: Inputs, whole: bool = False) -> Read:
+        """What the layers make of the S = L + P + 1 slots of the user; the query is the last.
 
         The last layer's attention is the query's alone, (B, H, 1, S), unless the whole is wanted.
         """
@@ -176,12 +194,15 @@ class SequentialRecommender(Recommender):
         present = inputs.present[:, : query + 1]
         values = torch.where(present[..., None], inputs.values[:, : query + 1], 0)
         sees = torch.tensor([length], device=values.device)
-        hidden, maps = self._run(values, present, length, sees, whole)
-        return self.norm(hidden[:, -1]), maps
+        watching = self.watching
+        read = self._run(values, present, length, sees, whole or watching is not None)
+        if watching is not None:
+            watching.append(Watched(read.maps, 0, inputs.values.shape[1]))
+        return read
 
     def _run(
         self, values: Tensor, present: Tensor, length: int, sees: Tensor, whole: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> Read:
         """Run the layers on [events, profile, queries]; query q looks at the first sees[q] events.
 
         Events look at earlier events, themselves and the profile; a profile value at the profile;
@@ -198,23 +219,55 @@ class SequentialRecommender(Recommender):
         itself[memory:, memory] = True
         there = functional.pad(present[:, None, :memory], (0, 1))
         allowed = allowed & there | itself
-        maps = []
+        maps, after = [], [hidden[:, -1]]
         for layer in self.layers:
             last = layer is self.layers[-1] and not whole
             hidden, attention = layer(hidden, allowed, distance, memory if last else 0)
             maps.append(attention)
-        return hidden, maps
+            after.append(hidden[:, -1])
+        return Read(hidden, maps, after)
 
     def attend(self, inputs: Inputs) -> list[Tensor]:
         """Attention of each layer (B, H, F, F). Candidate slots attend to themselves alone."""
         slots = inputs.values.shape[1]
-        return [among(slots, 0, each) for each in self._read(inputs, whole=True)[1]]
+        return [among(slots, 0, each) for each in self._read(inputs, whole=True).maps]
+
+    def exchanged(self, inputs: Inputs, items: Tensor) -> Inputs:
+        """The same inputs with the slots of other items (B,) for the candidate's."""
+        views, real = self.views(self.texts, items)
+        own = slice(0, self._query(inputs) + 1)
+        features = inputs.features
+        key = torch.cat([features.key[:, own], self.views.keys(items)], dim=1)
+        return Inputs(
+            torch.cat([inputs.values[:, own], views], dim=1),
+            torch.cat([inputs.present[:, own], real], dim=1),
+            replace(features, key=key),
+            inputs.rivals,
+        )
+
+    def choices(self, inputs: Inputs, items: Tensor) -> Tensor:
+        """(B, K) what the model says of items (B, K): the history is read once for all."""
+        return self._of_items(self._state(inputs), items)
+
+    def by_layer(self, inputs: Inputs, items: Tensor) -> list[Tensor]:
+        """(B, K) of items (B, K) before any layer, and after each."""
+        return [self._of_items(self.norm(state), items) for state in self._read(inputs).after]
+
+    @property
+    def layers_read(self) -> Sequence[nn.Module]:
+        """The transformer's layers; the last gives the query's state alone."""
+        return list(self.layers)
+
+    def _of_items(self, state: Tensor, items: Tensor) -> Tensor:
+        """(B, K) the first task's product of states (B, D) with items (B, K)."""
+        vectors = functional.embedding(items, self.items())
+        found: Tensor = self._first(state[:, None], vectors)
+        return found
 
     def catalogue(self, batch: Batch) -> Tensor:
         """(B, N + 1) logits: one matrix product of the states with the item vectors."""
-        state, _ = self._read(self.embed(batch))
         head = self._first
-        return head.query(state) @ self.items().T + head.bias
+        return head.query(self._state(self.embed(batch))) @ self.items().T + head.bias
 
     @property
     def _first(self) -> Product:
@@ -266,7 +319,7 @@ class SequentialRecommender(Recommender):
         values = torch.cat([events, profile, queries], dim=1)
         there = torch.ones_like(queries[..., 0], dtype=torch.bool)
         present = torch.cat([batch.history > 0, batch.profile > 0, there], dim=1)
-        hidden, _ = self._run(values, present, length, sees)
+        hidden = self._run(values, present, length, sees).hidden
         states: Tensor = self.drop(self.norm(hidden[:, -len(sees) :]))
         return states
 

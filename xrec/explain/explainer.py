@@ -67,7 +67,7 @@ class Measured:
 
 @runtime_checkable
 class Choosing(Protocol):
-    """An explainer that explains by another of the run: it comes after all of them were measured."""
+    """An explainer that explains by another of the run, once all of them were measured."""
 
     def choose(self, measured: Mapping[str, Measured]) -> str:
         """Choose from the run's other explainers, by label; a sentence on which, and why."""

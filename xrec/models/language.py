@@ -27,6 +27,8 @@ PROJECTIONS = (
     *("query", "value", "query_proj", "value_proj", "q_proj", "v_proj", "q_lin", "v_lin", "q", "v"),
     *("c_attn", "query_key_value", "qkv_proj", "Wqkv", "in_proj"),
 )
+#: The norm after the last layer, as model families call it; most encoders have none.
+FINAL_NORMS = ("norm", "ln_f", "final_norm", "final_layer_norm", "decoder.final_layer_norm")
 
 
 class LanguageModel(nn.Module):
@@ -192,11 +194,47 @@ class LanguageModel(nn.Module):
 
         An absent token attends to itself alone, and none to it.
         """
-        given = self._given(vectors, present, positions, types)
-        with torch.no_grad(), _still(self), _eager(self.transformer):
-            maps = self.transformer(**given, output_attentions=True).attentions
+        with torch.no_grad(), _still(self):
+            _, maps = self.watched(vectors, present, positions, types)
         alone = torch.eye(present.shape[1], dtype=maps[0].dtype, device=present.device)
         return [torch.where(present[:, None, :, None], each, alone) for each in maps]
+
+    def watched(
+        self, vectors: Tensor, present: Tensor, positions: Tensor, types: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`states`, and the attention (B, H, T, T) of each layer that they were made of.
+
+        What the rows of absent tokens say is of no account.
+        """
+        given = self._given(vectors, present, positions, types)
+        with _eager(self.transformer):
+            told = self.transformer(**given, output_attentions=True)
+        return told.last_hidden_state.masked_fill(~present[..., None], 0), list(told.attentions)
+
+    def states_by_layer(
+        self, vectors: Tensor, present: Tensor, positions: Tensor, types: Tensor
+    ) -> list[Tensor]:
+        """(B, T, E) what `states` would be before any layer, and after each.
+
+        Where the model ends with a norm, the states before it go through that norm as well.
+        """
+        given = self._given(vectors, present, positions, types)
+        *before, last = self.transformer(**given, output_hidden_states=True).hidden_states
+        norm = next((m for n, m in self.transformer.named_modules() if n in FINAL_NORMS), None)
+        each = [*(before if norm is None else map(norm, before)), last]
+        return [states.masked_fill(~present[..., None], 0) for states in each]
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The transformer's layers, first to last.
+
+        Raises XrecError where they are not to be found.
+        """
+        count = self.transformer.config.num_hidden_layers
+        for module in self.transformer.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == count:
+                return list(module)
+        raise XrecError(f"the layers of a '{self.model_type}' model are not where they are sought")
 
     def _given(
         self, vectors: Tensor, present: Tensor, positions: Tensor, types: Tensor

@@ -135,6 +135,11 @@ class Recommender(LightningModule):
         """
         raise XrecError(f"the model {type(self).__name__} has no layers to look into")
 
+    @property
+    def shortlist(self) -> int:
+        """How many other items, at most, a recommendation is compared with."""
+        return 500
+
     def view_shares(self) -> dict[str, Tensor]:
         """(N + 1,) how much each view of an item weighs in it, by name; none if it has no views."""
         return {}

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from xrec.data.batches import Batch
+from xrec.data.features import ITEM
 from xrec.explain.explainer import Explainer
 from xrec.explain.game import Game
 from xrec.explain.target import Target, logit
@@ -32,7 +33,9 @@ def check_model(model: Recommender, batch: Batch) -> None:
 
     Scores are compared in double precision, to 1e-6: absent slots change nothing whatever their
     values, NaN included; nor does padding, nor who else is in the batch; `forward` is `embed` then
-    `score`; with everything removed, rows score alike.
+    `score`; with everything removed, rows score alike. Where the model exchanges items, layers can
+    be looked into, or attention watched, that is as if the batch had been about those items, ends
+    with what the model says, and has gradients.
     """
     twin = copy.deepcopy(model).double().eval()
     with torch.no_grad():
@@ -48,6 +51,58 @@ def check_model(model: Recommender, batch: Batch) -> None:
         _same(
             nothing, nothing[:1].expand_as(nothing), "rows with nothing present score differently"
         )
+        if type(twin).exchanged is not Recommender.exchanged:
+            _check_exchange(twin, batch, inputs)
+    if twin.attends:
+        _check_watched(twin, inputs)
+
+
+def _check_exchange(model: Recommender, batch: Batch, inputs: Inputs) -> None:
+    """Other items are scored for the same features as if the batch were about them.
+
+    Rows are left out where about another item the model has more or fewer features of the user, as
+    where events find room beside a shorter text.
+    """
+    count = len(model.data_module.items) - 1
+    generator = torch.Generator().manual_seed(1)
+    items = torch.randint(1, count + 1, (len(batch), 3), generator=generator)
+    items = items.to(inputs.values.device)
+    about = [model.embed(batch.about(column)) for column in items.unbind(1)]
+    alike = torch.stack([_of_user(each) == _of_user(inputs) for each in about], dim=1)
+    whole = torch.stack([model.score(each) for each in about], dim=1)
+    choices = model.choices(inputs, items)
+    _same(choices * alike, whole * alike, "choices differ from scores of those items")
+    for at, column in enumerate(items.unbind(1)):
+        found = model.score(model.exchanged(inputs, column))
+        _same(found, choices[:, at], "with the item exchanged the score is not that item's")
+    back = model.exchanged(model.exchanged(inputs, items[:, 0]), batch.candidate)
+    _same(model.score(back), model.score(inputs), "the item exchanged and put back scores another")
+    if model.layers_read:
+        _same(model.by_layer(inputs, items)[-1], choices, "the last layer does not say the score")
+        assert len(model.by_layer(inputs, items)) == len(model.layers_read) + 1, (
+            "by_layer does not tell of the start and of each layer"
+        )
+
+
+def _of_user(inputs: Inputs) -> Tensor:
+    """(B,) how many features of the user there are."""
+    return ((inputs.features.group != ITEM) & inputs.players).sum(1)
+
+
+def _check_watched(model: Recommender, inputs: Inputs) -> None:
+    """What is watched is the attention that the score was made of."""
+    with torch.enable_grad(), model.watched() as readings:
+        score = model.score(inputs)
+    assert len(readings) == 1, f"a score took {len(readings)} readings"
+    assert model.watching is None, "the model goes on watching"
+    (reading,) = readings
+    gradients = torch.autograd.grad(score.sum(), list(reading.maps), allow_unused=True)
+    assert all(each is not None for each in gradients), "an attention map is not part of the score"
+    for shown, seen in zip(model.attend(inputs), reading.maps, strict=True):
+        end = reading.start + seen.shape[-1]
+        real = inputs.present[:, None, reading.start : end, None]
+        own = shown[..., reading.start : end, reading.start : end]
+        _same(own * real, seen * real, "what is watched is not what attend shows")
 
 
 def _check_absence(model: Recommender, inputs: Inputs) -> None:
@@ -115,5 +170,5 @@ def check_explainer(
 
 
 def _same(found: Tensor, expected: Tensor, complaint: str, tolerance: float = TOLERANCE) -> None:
-    gap = float((found - expected).abs().max())
+    gap = float((found - expected).detach().abs().max())
     assert gap <= tolerance, f"{complaint}: they differ by {gap:.3g}, more than {tolerance:g}"
