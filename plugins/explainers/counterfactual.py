@@ -28,9 +28,9 @@ class Counterfactual:
     """The smallest set of past events whose removal moves the item across the k-th place.
 
     An item among the first k of itself and `inputs.rivals` is to go out, one that is not to come
-    in (after Ghazimatin et al., 2020, and Tran et al., 2021). A set is found greedily: events in the
-    order of what each alone, when removed, does to the lead over the k-th rival; as many of the
-    first as it takes; then those that turn out not to be needed are put back. After that all
+    in (after Ghazimatin et al., 2020, and Tran et al., 2021). A set is found greedily: events in
+    the order of what each alone, when removed, does to the lead over the k-th rival; as many of
+    the first as it takes; then those that turn out not to be needed are put back. After that all
     smaller sets are tried, by size, and the first that does it as well is taken instead.
 
     Options: k; evaluations, the most sets a row that are tried after the greedy ones, of which
@@ -110,15 +110,15 @@ class Search:
         return range(2, len(self.events[row]) + 1)
 
     def _alone(self) -> None:
-        """Remove each event alone; order them by what that does, and take the first if it is enough.
+        """Remove each event alone, and order them by what that does.
 
         If any is enough, the first is.
         """
         leads = self._leads({row: [(event,) for event in self.events[row]] for row in self.rows})
-        for row, lead in leads.items():
-            order = lead.argsort(descending=not self.inside[row], stable=True)
+        for row, each in leads.items():
+            order = each.argsort(descending=not self.inside[row], stable=True)
             self.events[row] = [self.events[row][at] for at in order.tolist()]
-            if any(self._crosses(row, lead)):
+            if any(self._crosses(row, each)):
                 self.found[row] = (self.events[row][0],)
 
     def _put_back(self, rows: Sequence[int]) -> None:

@@ -50,7 +50,10 @@ def test_gradients_reach_the_users_vectors_through_both():
 
 def test_without_rivals_there_is_no_margin():
     model, inputs = small_model()
-    for given in (replace(inputs, rivals=None), inputs.against(torch.zeros(4, 0, dtype=torch.long))):
+    for given in (
+        replace(inputs, rivals=None),
+        inputs.against(torch.zeros(4, 0, dtype=torch.long)),
+    ):
         with pytest.raises(XrecError, match="name no runner-up"):
             margin(model, given)
 

@@ -86,7 +86,9 @@ def random_shelf(rows: int, events: int, rivals: int, seed: int, bend: bool = Fa
 
 
 @torch.no_grad()
-def among_first(model: Recommender, inputs: Inputs, row: int, gone: Collection[int], k: int) -> bool:
+def among_first(
+    model: Recommender, inputs: Inputs, row: int, gone: Collection[int], k: int
+) -> bool:
     """Whether an item is among the first k without the slots in `gone`: each item scored alone."""
     one = inputs.rows(slice(row, row + 1))
     present = one.present.clone()
@@ -260,7 +262,7 @@ def test_the_members_share_what_the_score_loses() -> None:
 
 def parted(inputs: Inputs) -> Inputs:
     """The same events, each in two halves that follow it, its own slot being absent."""
-    rows, slots, width = inputs.values.shape
+    rows, slots = inputs.present.shape
     length = slots - 2
     events, rest = inputs.values[:, :length], inputs.values[:, length:]
     halves = (events / 2).repeat_interleave(2, dim=1)

@@ -23,7 +23,14 @@ from xrec.testing import check_explainer, small_model
 
 NAMES = [listing.name for listing in listings("explainer") if listing.package == "xrec"]
 #: Those that look at one row at a time, so that nothing about the others can matter.
-ROWWISE = ["attention_rollout", "counterfactual", "integrated_gradients", "kernel_shap", "leave_one_out", "recency"]
+ROWWISE = [
+    "attention_rollout",
+    "counterfactual",
+    "integrated_gradients",
+    "kernel_shap",
+    "leave_one_out",
+    "recency",
+]
 
 #: Those that need more of a model than its score.
 PARTICULAR = ["attention_rollout", "counterfactual"]

@@ -83,7 +83,9 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
         told["explainer"],
         told["target"],
         deviation,
-        _removal(store.table(f"removals/{label}.parquet"), told["k"], present) if "k" in told else None,
+        _removal(store.table(f"removals/{label}.parquet"), told["k"], present)
+        if "k" in told
+        else None,
     )
 
 
