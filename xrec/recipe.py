@@ -140,6 +140,8 @@ class ReportOptions:
             "quality",
             "fidelity",
             "recommendations",
+            "counterfactuals",
+            "layers",
             "reproduce",
         ]
     )

@@ -37,6 +37,11 @@ def write(store: Store, label: str, told: Explanation, table: pl.DataFrame) -> N
     store.write_json(f"explanations/{label}.json", {**named, "cost": asdict(told.cost)})
 
 
+def seeks(store: Store, label: str) -> bool:
+    """Whether an explainer sought features to take away."""
+    return "k" in store.json(f"explanations/{label}.json")
+
+
 def _removals(told: Explanation, about: pl.DataFrame) -> pl.DataFrame:
     """A row a recommendation: the slots taken away, and the names of what they are part of."""
     found, whole = told.removal, told.summed().removal

@@ -20,6 +20,7 @@ from xrec.recipe import Recipe
 from xrec.runs import precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
+from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
@@ -90,6 +91,7 @@ def stages(run: Run) -> Iterator[Stage]:
     yield Stage("quality", works.measure_quality, (), fitted)
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
     chosen = (*fitted, "recommend")
+    yield Stage("layers", decode, (), chosen)
     for label, (choice, _) in run.explainers().items():
         told = (choice.name, choice.options, *said("hooks", "privacy"))
         yield Stage(f"explain.{label}", partial(works.explain, label=label), told, chosen)
@@ -99,7 +101,7 @@ def stages(run: Run) -> Iterator[Stage]:
         yield Stage(f"fidelity.{label}", work, said("fidelity", "protocol"), judged)
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
     shown = asdict(run.recipe.report)
-    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", *scored))
+    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", "layers", *scored))
 
 
 def _sources(run: Run) -> Sequence[Path]:
