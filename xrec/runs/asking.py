@@ -6,11 +6,11 @@ import torch
 
 from xrec import plugins
 from xrec.errors import RunError, nearest
-from xrec.explain.explainer import Explainer
-from xrec.explain.explanation import Explanation
+from xrec.explain.explainer import Choosing, Explainer, Trained
 from xrec.recipe import Choice
 from xrec.report.card import card
 from xrec.report.section import Card
+from xrec.runs.explaining import choose, explained, ready
 from xrec.runs.run import Run
 
 
@@ -25,24 +25,31 @@ def ask(run: Run, user: str, item: str | None = None, explainer: str | None = No
     seen = torch.zeros(1, len(run.data.items), dtype=torch.bool)
     begin, end = run.data.events.span(int(users))
     seen[0, run.data.events.item[begin:end]] = True
-    wanted = run.data.items.index(item) if item else int(run.recommend(blank, seen, 1)[0])
-    batch = blank.about(torch.tensor([wanted]))
-    told: Explanation = _explainer(run, explainer).explain(run.model, run.inputs(batch), run.target)
-    told = plugins.chain(run.manager.hook.xrec_explanation, told, recipe=run.recipe)
+    found, scores = run.recommend(blank, seen, 1 + run.model.shortlist)
+    shortlist = found[scores > -torch.inf]
+    wanted = run.data.items.index(item) if item else int(shortlist[0])
+    inputs = run.inputs(blank.about(torch.tensor([wanted])))
+    inputs = inputs.against(shortlist[shortlist != wanted][None])
+    told = explained(run, _explainer(run, explainer), inputs)
     return card(told, 0, f"user {user}", run.data.titles[wanted])
 
 
-def _explainer(run: Run, name: str | None) -> Explainer:
+def _explainer(run: Run, label: str | None) -> Explainer:
+    """An explainer of the run by its label, or another that is installed, which may learn first."""
     chosen = run.explainers()
-    if name is None:
+    if label is None:
         if not chosen:
             raise RunError(f"run {run.folder} has no explainer: choose one with --explainer")
-        name = next(iter(chosen))
-    if name in chosen:
-        explainer: Explainer = chosen[name][1]
-        return explainer
+        label = next(iter(chosen))
+    if label in chosen:
+        return ready(run, label)
     installed = [listing.name for listing in plugins.listings("explainer")]
-    if name not in installed:
-        raise RunError(f"there is no explainer '{name}': {nearest(name, installed)}")
-    explainer = Choice("explainer", name, {}, "--explainer").make()
+    if label not in installed:
+        raise RunError(f"there is no explainer '{label}': {nearest(label, [*chosen, *installed])}")
+    explainer: Explainer = Choice("explainer", label, {}, "--explainer").make()
+    if isinstance(explainer, Trained):
+        run.tell(f"{label} learns first …")
+        explainer.fit(run.model, run.data)
+    if isinstance(explainer, Choosing):
+        choose(run, explainer)
     return explainer
