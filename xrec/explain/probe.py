@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,14 +48,14 @@ def probe(model: Recommender) -> Iterator[Cost]:
 
 @contextmanager
 def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
-    """Count rows in `score`, in its gradient, in `attend` and `choices`, whoever calls them.
+    """Count rows in `score`, in its gradient and in what may do without it, whoever calls them.
 
     A model whose choices are scores of one item after another counts each; one that reads a row
     once for all of them counts it once.
     """
     own: dict[str, Any] = vars(model)
-    score, attend, choices = model.score, model.attend, model.choices
-    names = ("score", "attend", "choices")
+    score, attend = model.score, model.attend
+    names = ("score", "attend", "choices", "compared")
     shadowed: dict[str, Any] = {name: own[name] for name in names if name in own}
 
     def counted_score(inputs: Inputs, *task: int) -> Tensor:
@@ -69,14 +69,18 @@ def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
         cost.forward += len(inputs)
         return attend(inputs)
 
-    def counted_choices(inputs: Inputs, items: Tensor) -> Tensor:
-        before = cost.forward
-        said = choices(inputs, items)
-        if cost.forward == before:
-            cost.forward += len(inputs)
-        return said
+    def counted(read: Callable[[Inputs, Tensor], Tensor]) -> Callable[[Inputs, Tensor], Tensor]:
+        def counting(inputs: Inputs, items: Tensor) -> Tensor:
+            before = cost.forward
+            said = read(inputs, items)
+            if cost.forward == before:
+                cost.forward += len(inputs)
+            return said
 
-    own.update(zip(names, (counted_score, counted_attend, counted_choices), strict=True))
+        return counting
+
+    several = (counted(model.choices), counted(model.compared))
+    own.update(zip(names, (counted_score, counted_attend, *several), strict=True))
     try:
         yield
     finally:

@@ -49,11 +49,11 @@ def lead(first: int) -> Target:
         rivals = inputs.rivals
         if rivals is None:
             raise XrecError("the inputs name no rivals: give them some by Inputs.against")
-        mine = model.score(inputs)
         if rivals.shape[1] < first:
-            return torch.full_like(mine, torch.inf)
-        said = model.choices(inputs, rivals).masked_fill(rivals == 0, -torch.inf)
-        return mine - said.topk(first, dim=1).values[:, -1]
+            return torch.full_like(inputs.values[:, 0, 0], torch.inf)
+        said = model.compared(inputs, rivals)
+        theirs = said[:, 1:].masked_fill(rivals == 0, -torch.inf)
+        return said[:, 0] - theirs.topk(first, dim=1).values[:, -1]
 
     return ahead
 
