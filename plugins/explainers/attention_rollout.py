@@ -28,6 +28,10 @@ class AttentionRollout:
     """
 
     standing: ClassVar[str] = "heuristic"
+    excused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("linear", "completeness", "symmetry", "dummy"),
+        "it says where a model that attends looks, not what comes of it",
+    )
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """One forward evaluation. Raises XrecError for a model that does not attend."""

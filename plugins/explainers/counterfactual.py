@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, islice
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ class Counterfactual:
     error is 0 where the answer is proven, as all smaller sets were tried, or all there are; else it
     is NaN, not known.
     """
+
+    excused: ClassVar[dict[str, str]] = {
+        "linear": "it tells of the few events that make the difference, and of no others",
+        "symmetry": "where one of two events that are alike is enough, it names one",
+    }
 
     k: int = 10
     evaluations: int = 1000

@@ -24,6 +24,9 @@ class LeaveOneOut:
     """
 
     standing: ClassVar[str] = "floor"
+    excused: ClassVar[dict[str, str]] = {
+        "completeness": "what features do together is lost with each of them, or with none"
+    }
 
     absent: str = "remove"
 

@@ -21,6 +21,12 @@ class Random:
     """A floor: standard normal contributions that have looked at nothing. Options: seed."""
 
     standing: ClassVar[str] = "floor"
+    excused: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(
+            ("linear", "completeness", "symmetry", "dummy"), "it does not look at the model"
+        ),
+        **dict.fromkeys(("batch", "padding"), "it draws for a whole batch at once"),
+    }
 
     seed: int = 0
 

@@ -22,6 +22,9 @@ class Recency:
     """A floor: 1 for the last event, 1/2 for the one before, 1/3 …; nothing for other groups."""
 
     standing: ClassVar[str] = "floor"
+    excused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("linear", "completeness", "symmetry", "dummy"), "it does not look at the model"
+    )
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Rank events by how late they come; the model is asked for score and base alone."""

@@ -1,16 +1,11 @@
-"""What every installed explainer must keep, whatever it computes."""
+"""What every installed explainer must keep, whatever it computes; the gates are tested apart."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 from explain.toys import random_toy
-from torch import Tensor
 
-from xrec.data.batches import Batch
 from xrec.errors import PluginError
 from xrec.explain.explainer import Explainer
 from xrec.explain.explanation import Explanation
@@ -26,16 +21,6 @@ NAMES = [
     for listing in listings("explainer")
     if listing.package == "xrec" and listing.name != "within_budget"  # it speaks for others
 ]
-#: Those that look at one row at a time, so that nothing about the others can matter.
-ROWWISE = [
-    "attention_rollout",
-    "counterfactual",
-    "integrated_gradients",
-    "kernel_shap",
-    "leave_one_out",
-    "recency",
-]
-
 #: Those that need more of a model than its score.
 PARTICULAR = ["attention_rollout", "counterfactual"]
 #: Options with which there is something to find in the small world, where the default has none.
@@ -62,42 +47,10 @@ def explained(name: str, model: Recommender, inputs: Inputs) -> Explanation:
     return ready(name, model).explain(model, inputs, logit)
 
 
-def test_the_rowwise_are_installed() -> None:
-    assert set(ROWWISE) <= set(NAMES)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_keeps_the_contract(small, name: str) -> None:
     model, inputs = small
     check_explainer(ready(name, model), model, inputs)
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", NAMES)
-def test_leaves_the_model_in_its_mode(small, name: str, training: bool) -> None:
-    model, inputs = small
-    explainer = ready(name, model)
-    model.train(training)
-    learning = [parameter.requires_grad for parameter in model.parameters()]
-    told = explainer.explain(model, inputs, logit)
-    assert all(module.training is training for module in model.modules())
-    assert [parameter.requires_grad for parameter in model.parameters()] == learning
-    assert torch.equal(told.score, explainer.explain(model.eval(), inputs, logit).score)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_leaves_inputs_and_global_generators_alone(small, name: str) -> None:
-    model, inputs = small
-    explainer = ready(name, model)
-    values, present = inputs.values.clone(), inputs.present.clone()
-    state, (_, keys, place, *_) = torch.get_rng_state(), np.random.get_state()
-    explainer.explain(model, inputs, logit)
-    assert torch.equal(inputs.values, values)
-    assert torch.equal(inputs.present, present)
-    assert not inputs.values.requires_grad
-    assert torch.equal(torch.get_rng_state(), state)
-    assert np.array_equal(np.random.get_state()[1], keys)
-    assert np.random.get_state()[2] == place
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,37 +82,6 @@ def test_explains_where_gradients_are_off(small, name: str) -> None:
     with torch.no_grad():
         told = explainer.explain(model, inputs, logit)
     assert torch.allclose(told.values, explainer.explain(model, inputs, logit).values, atol=1e-6)
-
-
-def same(found: Tensor, expected: Tensor) -> None:
-    assert torch.allclose(found, expected, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("name", ROWWISE)
-def test_a_row_alone_is_explained_as_among_others(small, name: str) -> None:
-    model, inputs = small
-    together = explained(name, model, inputs)
-    for row in range(4):
-        alone = explained(name, model, inputs.rows(slice(row, row + 1)))
-        same(alone.values[0], together.values[row])
-        same(alone.base[0], together.base[row])
-    shuffled = torch.tensor([2, 0, 3, 1, 2])
-    same(explained(name, model, inputs.rows(shuffled)).values, together.values[shuffled])
-
-
-@pytest.mark.parametrize("name", ROWWISE)
-def test_padding_changes_nothing(small, name: str) -> None:
-    model, inputs = small
-    batch: Batch = model.data_module.queries("test", torch.arange(1, 5))
-    wide = {
-        column: torch.nn.functional.pad(getattr(batch, column), (4, 0))
-        for column in ("history", "history_time", "history_action")
-    }
-    with torch.no_grad():
-        padded = model.embed(replace(batch, **wide)).against(inputs.rivals)
-    told = explained(name, model, padded)
-    assert not told.values[:, :4].any()
-    same(told.values[:, 4:], explained(name, model, inputs).values)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in PARTICULAR])

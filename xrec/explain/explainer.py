@@ -22,6 +22,11 @@ class Explainer(Protocol):
     `standing: ClassVar[str]`: "floor", a rule too simple to trust, which others must beat;
     "heuristic", without a claim to add up; or "ceiling", too dear to use but for comparison.
 
+    What an explainer must pass before its scores mean anything are the gates, `xrec.testing.GATES`.
+    One that cannot pass some of them by construction declares it, with the reason in a sentence:
+    `excused: ClassVar[Mapping[str, str]] = {"completeness": "…"}`; reports show it. To be excused
+    from a gate and pass it all the same is fine.
+
     Explainers that must be trained first are `Trained`; those that choose among the others of a run
     are `Choosing`.
     """

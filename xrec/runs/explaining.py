@@ -15,6 +15,7 @@ from xrec.fidelity.protocol import latency
 from xrec.fidelity.statistics import bootstrap
 from xrec.fidelity.truth import Planted, laid_out, taken_up
 from xrec.models.inputs import Inputs
+from xrec.models.recommender import Recommender
 from xrec.runs import explanations
 from xrec.runs.run import Run
 
@@ -66,9 +67,14 @@ def explain(run: Run, label: str) -> None:
     explanations.write(run.store, label, explained(run, explainer, inputs), table)
 
 
-def explained(run: Run, explainer: Explainer, inputs: Inputs) -> Explanation:
-    """What an explainer says of the run's target, as it leaves the run."""
-    told: Explanation = explainer.explain(run.model, inputs, run.target)
+def explained(
+    run: Run, explainer: Explainer, inputs: Inputs, model: Recommender | None = None
+) -> Explanation:
+    """What an explainer says of the run's target, as it leaves the run.
+
+    model: what the inputs are of, where they are not the run's model's own.
+    """
+    told: Explanation = explainer.explain(model or run.model, inputs, run.target)
     told = replace(told, target=run.recipe.protocol.target)
     changed: Explanation = plugins.chain(run.manager.hook.xrec_explanation, told, recipe=run.recipe)
     return changed

@@ -1,6 +1,15 @@
 """The conformance kit that a plugin author runs."""
 
 from xrec.testing.conformance import check_explainer, check_model
+from xrec.testing.gates import GATES, check_gates, gates
 from xrec.testing.world import small_data, small_model
 
-__all__ = ["check_explainer", "check_model", "small_data", "small_model"]
+__all__ = [
+    "GATES",
+    "check_explainer",
+    "check_gates",
+    "check_model",
+    "gates",
+    "small_data",
+    "small_model",
+]

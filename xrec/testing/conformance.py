@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from xrec.explain.game import Game
 from xrec.explain.target import Target, logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
+from xrec.testing.kept import mode_kept, parameters_kept
+from xrec.testing.world import padded
 
 TOLERANCE = 1e-6
 
@@ -46,7 +47,7 @@ def check_model(model: Recommender, batch: Batch) -> None:
         _check_absence(twin, inputs)
         alone = torch.cat([twin(batch.rows(slice(at, at + 1))) for at in range(len(batch))])
         _same(alone, score, "who else is in the batch changes the score")
-        _same(twin(_padded(batch)), score, "padding changes the score")
+        _same(twin(padded(batch)), score, "padding changes the score")
         nothing = Game(twin, inputs).nothing()
         _same(
             nothing, nothing[:1].expand_as(nothing), "rows with nothing present score differently"
@@ -118,17 +119,6 @@ def _check_absence(model: Recommender, inputs: Inputs) -> None:
         _same(found, expected, f"an absent slot whose values are {junk} changes the score")
 
 
-def _padded(batch: Batch) -> Batch:
-    """The same rows with three more columns of padding on the left."""
-    wide = torch.zeros_like(batch.history[:, :1]).expand(-1, 3)
-    return replace(
-        batch,
-        history=torch.cat([wide, batch.history], 1),
-        history_time=torch.cat([wide, batch.history_time], 1),
-        history_action=torch.cat([wide, batch.history_action], 1),
-    )
-
-
 def check_explainer(
     explainer: Explainer, model: Recommender, inputs: Inputs, target: Target = logit
 ) -> None:
@@ -140,20 +130,8 @@ def check_explainer(
     """
     standing = getattr(explainer, "standing", "")
     assert standing in ("", "floor", "heuristic", "ceiling"), f"unknown standing '{standing}'"
-    model.train()
-    for child in list(model.children())[:1]:
-        child.eval()  # a mixture of modes, which train() or eval() alone would not restore
-    modes = [module.training for module in model.modules()]
-    learning = [parameter.requires_grad for parameter in model.parameters()]
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    told = explainer.explain(model, inputs, target)
-    assert [m.training for m in model.modules()] == modes, "the model's mode was changed"
-    found = [parameter.requires_grad for parameter in model.parameters()]
-    assert found == learning, "parameters were left frozen, or thawed"
-    assert all(p.grad is None for p in model.parameters()), "parameters were left with gradients"
-    for name, value in model.state_dict().items():
-        assert torch.equal(before[name], value), f"the parameter {name} was changed"
-    model.eval()
+    with mode_kept(model), parameters_kept(model):
+        told = explainer.explain(model, inputs, target)
     assert told.values.shape == inputs.present.shape, "there is not one value a slot"
     assert bool(told.values.isfinite().all()), "a value is not finite"
     assert not told.values[~inputs.players].any(), (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.data.tables import Tables
 from xrec.models.inputs import Inputs
@@ -93,3 +95,9 @@ def small_model(
         best = scores.masked_fill(out, -torch.inf).sort(dim=1, descending=True)
         rivals = torch.where(best.values > -torch.inf, best.indices, 0)
         return model, model.embed(batch).against(rivals)
+
+
+def padded(batch: Batch) -> Batch:
+    """The same rows with three more columns of padding on the left."""
+    columns = ("history", "history_time", "history_action")
+    return replace(batch, **{c: functional.pad(getattr(batch, c), (3, 0)) for c in columns})
