@@ -149,6 +149,8 @@ class ReportOptions:
             "quality",
             "fidelity",
             "recommendations",
+            "counterfactuals",
+            "layers",
             "reproduce",
         ]
     )

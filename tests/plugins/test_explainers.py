@@ -21,8 +21,16 @@ NAMES = [
     for listing in listings("explainer")
     if listing.package == "xrec" and listing.name != "within_budget"  # it speaks for others
 ]
-#: Those that look into a model, or have it embed a background, so that not any toy will do.
-INSIDE = ["attention_rollout", "gradient_rollout", "gradient_shap", "layer_conductance"]
+#: Those that need more of a model than its score, so that not any toy will do.
+PARTICULAR = [
+    "attention_rollout",
+    "counterfactual",
+    "gradient_rollout",
+    "gradient_shap",
+    "layer_conductance",
+]
+#: Options with which there is something to find in the small world, where the default has none.
+OPTIONS = {"counterfactual": {"k": 6}}
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def small() -> tuple[Recommender, Inputs]:
 
 def ready(name: str, model: Recommender) -> Explainer:
     try:
-        explainer = factory("explainer", name)()
+        explainer = factory("explainer", name)(**OPTIONS.get(name, {}))
     except PluginError as error:
         pytest.skip(str(error))
     if hasattr(explainer, "fit"):
@@ -82,7 +90,7 @@ def test_explains_where_gradients_are_off(small, name: str) -> None:
     assert torch.allclose(told.values, explainer.explain(model, inputs, logit).values, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in INSIDE])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PARTICULAR])
 def test_works_for_any_model_and_for_a_row_without_features(name: str) -> None:
     model, inputs = random_toy(rows=3, slots=5, seed=0)
     present = inputs.present.clone()

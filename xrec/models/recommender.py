@@ -119,6 +119,13 @@ class Recommender(LightningModule):
         each = [self.score(self.exchanged(inputs, column)) for column in items.unbind(1)]
         return torch.stack(each, dim=1)
 
+    def compared(self, inputs: Inputs, items: Tensor) -> Tensor:
+        """(B, 1 + K) the score, and what `choices` says of items (B, K).
+
+        A model may read what they share once for all.
+        """
+        return torch.cat([self.score(inputs)[:, None], self.choices(inputs, items)], dim=1)
+
     @property
     def layers_read(self) -> Sequence[nn.Module]:
         """The layers that read the slots, first to last, for what looks inside; none by default.

@@ -21,6 +21,7 @@ from xrec.recipe import Recipe
 from xrec.runs import explaining, precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
+from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
@@ -90,10 +91,11 @@ def stages(run: Run) -> Iterator[Stage]:
     fitted = (*before, "encode", "train")
     yield Stage("quality", works.measure_quality, (), fitted)
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
+    yield Stage("layers", decode, (), (*fitted, "recommend"))
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
     yield from _explaining(run, (*fitted, "recommend"), said)
     shown = asdict(run.recipe.report)
-    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", *scored))
+    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", "layers", *scored))
 
 
 def _explaining(
