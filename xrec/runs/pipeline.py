@@ -98,8 +98,13 @@ def stages(run: Run) -> Iterator[Stage]:
         work = partial(works.score, label=label)
         yield Stage(f"fidelity.{label}", work, said("fidelity", "protocol"), judged)
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
-    shown = asdict(run.recipe.report)
-    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", *scored))
+    for label, (choice, _) in run.influences().items():
+        told = (choice.name, choice.options, run.recipe.report.explained)
+        work = partial(works.trace, label=label)
+        yield Stage(f"influence.{label}", work, told, chosen)
+    traced = tuple(f"influence.{label}" for label in run.influences())
+    shown, read = asdict(run.recipe.report), ("quality", "recommend", *scored, *traced)
+    yield Stage("report", works.write_report, (shown,), read)
 
 
 def _sources(run: Run) -> Sequence[Path]:

@@ -32,8 +32,9 @@ from xrec.models.quality import (
 from xrec.models.recommender import Recommender
 from xrec.recipe import step_of
 from xrec.report.page import page
-from xrec.runs import explanations
+from xrec.runs import explanations, influences
 from xrec.runs.adapting import adapt
+from xrec.runs.kept import FOLDER, Kept, clear
 from xrec.runs.resume import position
 from xrec.runs.run import WEIGHTS, Run
 from xrec.runs.training import fit, new_trainer
@@ -84,7 +85,13 @@ def train(run: Run) -> None:
     begun = position(checkpoint, model, run.tell)
     step = begun.steps if begun else 0
     loggers = [tracker.logger(run.folder, "train", step) for tracker in run.made["track"]]
-    history = fit(model, run.data, loggers, run.folder, checkpoint, run.tell)
+    kept = Kept(run.folder / FOLDER, run.recipe.train.keep)
+    if begun is None:
+        clear(kept.folder)
+    watching = [kept] if kept.most else []
+    history = fit(model, run.data, loggers, run.folder, checkpoint, run.tell, watching)
+    for epoch in kept.epochs:
+        run.store.adopt(f"{FOLDER}/{kept.path(epoch).name}")
     model = plugins.chain(run.manager.hook.xrec_fitted, model, data=run.data)
     run.store.write_tensors(WEIGHTS, model.state_dict())
     sizes = {
@@ -242,8 +249,25 @@ def score(run: Run, label: str) -> None:
     run.store.write_json(f"fidelity/{label}.json", found)
 
 
+def trace(run: Run, label: str) -> None:
+    """Trace the recommendations that the report shows back to training interactions."""
+    table, batch, _ = run.explained()
+    count, method = run.recipe.report.explained, run.influences()[label][1]
+    model = run.model
+    if run.recipe.adapt is not None:  # only what learned on this run's data can tell of them
+        model = beginning(run)
+        model.load_state_dict(run.store.tensors(WEIGHTS))
+    kept = influences.kept(run)
+    told = method.trace(model.eval(), kept, run.data, batch.rows(slice(0, count)))
+    for note in told.notes:
+        run.tell(f"  {note}")
+    epochs = [each.epoch for each in kept]
+    influences.write(run, label, told, table.head(count), method.top, epochs)
+
+
 def write_report(run: Run) -> None:
-    """Lay out the report's sections on one page."""
+    """Lay out the report's sections on one page; one that has nothing to say is left out."""
     blocks = [section.render(run) for section in run.made["sections"]]
+    blocks = [chapter for chapter in blocks if chapter.blocks]
     if "html" in run.recipe.report.formats:
         run.store.write_text("report.html", page(run.recipe.name, blocks))
