@@ -59,7 +59,7 @@ class TracIn(Scope):
         if checkpoint is not None:
             objective.load(checkpoint.weights())
         rows = objective.rows(self.max_bytes // 2)
-        largest = max((rates.get(name, 0.0) for name in objective.chosen), default=0.0)
+        largest = max(rates.get(name, 0.0) for name in objective.names)
         traced = TracInCP(
             objective,
             objective.loader(EACH, torch.arange(len(objective.interactions)), rows),
@@ -90,9 +90,9 @@ def _scaled(objective: Objective, rates: Mapping[str, float], largest: float) ->
     A gradient is scaled by the root of its parameter's weight, as a product is of two.
     """
     handles = []
-    for name, parameter in objective.model.named_parameters():
-        if name in objective.chosen and (rate := rates.get(name, 0.0)) != largest:
-            handles.append(parameter.register_hook(_times(math.sqrt(rate / largest))))
+    for name, number in zip(objective.names, objective.numbers, strict=True):
+        if (rate := rates.get(name, 0.0)) != largest:
+            handles.append(number.register_hook(_times(math.sqrt(rate / largest))))
     try:
         yield
     finally:
