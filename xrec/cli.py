@@ -102,14 +102,17 @@ def explain(
         str | None, typer.Option(help="The id of an item; else the first choice.")
     ] = None,
     explainer: Annotated[
-        str | None, typer.Option(help="Its name; else the recipe's first.")
+        str | None, typer.Option(help="Its label or name; else the recipe's first.")
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option(help="The id of an item they had, to be explained by its words.")
     ] = None,
 ) -> None:
     """Explain one recommendation of a finished run."""
     from xrec.runs.asking import ask
     from xrec.runs.run import Run
 
-    answer = ask(Run.open(run), user, item, explainer)
+    answer = ask(Run.open(run), user, item, explainer, event)
     out.print(answer.title, style="bold", markup=False)
     for line in answer.lines:
         out.print(line, markup=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,12 +24,19 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Choice:
-    """A plugin that the recipe names, and the options it gives it."""
+    """A plugin that the recipe names, and the options it gives it.
+
+    label: what the run calls it, its name unless the recipe says otherwise.
+    """
 
     kind: str
     name: str
     options: Mapping[str, Any]
     key: str
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
 
     def make(self) -> Any:
         """The plugin's object. Raises PluginError or RecipeError (unknown plugin, bad option)."""
@@ -118,6 +125,7 @@ class ProtocolOptions:
     """protocol: how explanations are scored and timed."""
 
     users: int = 128  # test users whose top recommendation is explained
+    target: str = "logit"  # what is explained: or margin, over the runner-up, or a task's name
     absent: str = "remove"  # what becomes of a feature outside the coalition
     points: int = 10  # of a deletion or insertion curve
     repeats: int = 20  # timed calls at batch 1
@@ -240,7 +248,7 @@ class Recipe:
             tasks=tasks,
             train=train,
             adapt=_adapt(given.get("adapt"), tasks, train),
-            protocol=fill(ProtocolOptions, given.get("protocol") or {}, "protocol"),
+            protocol=_protocol(given.get("protocol"), tasks),
             report=fill(ReportOptions, given.get("report") or {}, "report"),
             tune=_tune(given.get("tune")),
             resolved=given,
@@ -332,6 +340,16 @@ def _tasks(given: Any) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
+def _protocol(given: Any, tasks: Sequence[Task]) -> ProtocolOptions:
+    options = fill(ProtocolOptions, given or {}, "protocol")
+    known = ("logit", "margin", *(task.name for task in tasks))
+    if options.target not in known:
+        raise RecipeError(
+            f"protocol.target: there is no '{options.target}': {nearest(options.target, known)}"
+        )
+    return options
+
+
 def _adapt(given: Any, tasks: Sequence[Task], train: TrainOptions) -> AdaptOptions | None:
     if given is None:
         return None
@@ -405,8 +423,19 @@ def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise RecipeError(f"{key}: expected a list of {kind}s, got '{given}'")
     choices = tuple(_choice(kind, each, f"{key}[{at}]") for at, each in enumerate(given))
-    _once([choice.options.get("label", choice.name) for choice in choices], key)
+    if kind == "explainer":
+        choices = tuple(_labelled(choice) for choice in choices)
+    _once([choice.label for choice in choices], key)
     return choices
+
+
+def _labelled(choice: Choice) -> Choice:
+    """The choice with the label that is among its options, so that one plugin may come twice."""
+    options = dict(choice.options)
+    label = options.pop("label", choice.name)
+    if not isinstance(label, str) or not _is_folder_name(label):
+        raise RecipeError(f"{choice.key}.label: '{label}' must be a word fit for a file's name")
+    return replace(choice, options=options, label=label)
 
 
 def _once(names: Sequence[str], key: str) -> None:
@@ -437,7 +466,7 @@ def fill(schema: type[Options], given: Any, key: str) -> Options:
         if f.default is MISSING and f.default_factory is MISSING and f.name not in given:
             raise RecipeError(f"{key}.{f.name}: this option must be given")
     try:
-        config = OmegaConf.structured(schema)
+        config = OmegaConf.structured(_given(schema))
         OmegaConf.set_readonly(config, False)
         typed = OmegaConf.merge(config, dict(given))
         values = {f.name: _plain(OmegaConf.select(typed, f.name)) for f in known}
@@ -448,6 +477,22 @@ def fill(schema: type[Options], given: Any, key: str) -> Options:
         return schema(**values)
     except ValueError as error:
         raise RecipeError(f"{key}: {error}") from error
+
+
+def _given(schema: type[Options]) -> type:
+    """The dataclass without the fields that are not options, but what it comes to hold."""
+    every = fields(schema)  # type: ignore[arg-type]
+    if all(f.init for f in every):
+        return schema
+    types = get_type_hints(schema)
+    options: list[tuple[str, Any, Any]] = [
+        (f.name, types[f.name], field(default=f.default, default_factory=f.default_factory))
+        if f.default is MISSING
+        else (f.name, types[f.name], field(default=f.default))
+        for f in every
+        if f.init
+    ]
+    return make_dataclass(schema.__name__, options)
 
 
 def _plain(value: Any) -> Any:

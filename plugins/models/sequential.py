@@ -29,6 +29,7 @@ from xrec.models.attention import Watched, among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Product
 from xrec.models.inputs import Inputs
+from xrec.models.language import LanguageModel
 from xrec.models.losses import contrast, regress
 from xrec.models.recommender import Recommender
 from xrec_plugins.models.reading import Reading
@@ -257,6 +258,15 @@ class SequentialRecommender(Recommender):
     def layers_read(self) -> Sequence[nn.Module]:
         """The transformer's layers; the last gives the query's state alone."""
         return list(self.layers)
+
+    def text_part(self, items: Tensor, text: Tensor) -> Tensor:
+        """(B, D) what texts (B, E) add to the vectors of items (B,)."""
+        return self.views.by_text(self.texts, items, text)
+
+    @property
+    def reads_with(self) -> LanguageModel | None:
+        """The language model, where it learned with this model."""
+        return None if self.reading is None else self.reading.language
 
     def _of_items(self, state: Tensor, items: Tensor) -> Tensor:
         """(B, K) the first task's product of states (B, D) with items (B, K)."""

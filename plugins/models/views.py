@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xrec.data.module import Data
+from xrec.errors import XrecError
 
 VIEWS = ("text", "identity", "attributes")
 
@@ -63,6 +64,21 @@ class Views(nn.Module):
         """(…,) the share of each view, all its slots together, in items (…); they sum to 1."""
         each = self._shares(*self._plain(texts, items)).split(self._wide, dim=-1)
         return dict(zip(self.chosen, (share.sum(-1) for share in each), strict=True))
+
+    def by_text(self, texts: Tensor, items: Tensor, text: Tensor) -> Tensor:
+        """(…, D) what another vector of its text (…, E) makes of the slot of each item's text.
+
+        By the weight that the item's own text has. Raises XrecError: texts are not among the views.
+        """
+        if "text" not in self.chosen:
+            raise XrecError(
+                "model.views has no 'text': the words of an event are none of what the model reads"
+            )
+        vectors, present = self._plain(texts, items)
+        weight = self._shares(vectors, present) * present.sum(-1, keepdim=True)
+        at = self.chosen.index("text")  # attributes, which take several slots, come last
+        told: Tensor = weight[..., at, None] * self.text(text)
+        return told
 
     def keys(self, items: Tensor) -> Tensor:
         """(…, V) int64 indices into `names` of the slots of items (…)."""

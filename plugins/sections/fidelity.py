@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xrec import hookimpl
+from xrec.explain.explainer import Choosing
 from xrec.fidelity.truth import Planted
 from xrec.report import summary
 from xrec.report.drawing import Dot, scatter
@@ -144,8 +145,14 @@ def _measures(run: Run, found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _explainers(run: Run) -> list[tuple[str, str]]:
-    """What each explainer says of itself."""
-    return [(plain(label), meaning(made)) for label, (_, made) in run.explainers().items()]
+    """What each explainer says of itself, and why it chose as it did, if it chose."""
+    told = []
+    for label, (_, made) in run.explainers().items():
+        said = meaning(made)
+        if isinstance(made, Choosing):
+            said += " " + run.store.json(f"explainers/{label}.json")["said"]
+        told.append((plain(label), said))
+    return told
 
 
 @hookimpl

@@ -21,7 +21,11 @@ from xrec.models.recommender import Recommender
 from xrec.plugins import factory, listings
 from xrec.testing import check_explainer, small_model
 
-NAMES = [listing.name for listing in listings("explainer") if listing.package == "xrec"]
+NAMES = [
+    listing.name
+    for listing in listings("explainer")
+    if listing.package == "xrec" and listing.name != "within_budget"  # it speaks for others
+]
 #: Those that look at one row at a time, so that nothing about the others can matter.
 ROWWISE = ["attention_rollout", "integrated_gradients", "kernel_shap", "leave_one_out", "recency"]
 

@@ -78,7 +78,7 @@ class FeatureIndex:
     group (B, F) int64: index into GROUPS.
     key (B, F) int64: which member of its group, an index into names[group].
     parent (B, F) int64: the slot that it is part of (a word's event), -1 if none. A slot that has
-        parts is never present itself.
+        parts is present itself only for what it has beside them.
     names: for each group, the names of its members.
     place (B, F) int64, optional: where each slot stands, for models that read them in an order.
     """

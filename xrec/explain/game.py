@@ -7,16 +7,24 @@ coalitions that are the same, evaluates them in chunks that fit in memory, and c
 from __future__ import annotations
 
 import copy
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from xrec.explain.memory import Appetite, Meter
 from xrec.explain.target import Target, logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
 OPERATORS = ("remove", "baseline", "resample")
-MAX_BYTES = 16 * 2**20  # of feature vectors held at once; more is no faster, as caches overflow
+MAX_BYTES = 512 * 2**20
+VECTORS = 16 * 2**20  # bytes of feature vectors at once: more is no faster, as caches overflow
+TRIALS = (2, 4)  # rows by which it is found out how many bytes one takes
+PLENTY = 64  # times its feature vectors: more than a row takes in a model of any kind
+CODES = 16  # bytes that telling a coalition from others takes for each of its slots, at most
+#: What a row takes in a model, by what was asked of it and its slots' number and width.
+_appetites: WeakKeyDictionary[Recommender, dict[tuple[object, ...], Appetite]] = WeakKeyDictionary()
 
 
 class Game:
@@ -28,6 +36,9 @@ class Game:
     `seed`; slots that the other row lacks are absent. It takes a batch of two rows at least.
 
     Fixed slots are always in, padding never. `evaluations` counts the rows evaluated so far.
+
+    max_bytes bounds what an evaluation holds at once beside the inputs and the coalitions that it
+    is given, however many these are. What a row takes is measured on the first ones.
     """
 
     def __init__(
@@ -46,7 +57,7 @@ class Game:
             raise ValueError(f"absent='{absent}' needs more rows than the {len(inputs)} given")
         self.model, self.inputs, self.target, self.absent = model, inputs, target, absent
         self.evaluations = 0
-        self._chunk = max(1, max_bytes // (inputs.values[0].nbytes + 1))
+        self._bytes, self._row = max_bytes, inputs.values[0].nbytes + 1
         self._stand_in = self._stand_ins(baseline, seed)
 
     def _stand_ins(self, baseline: Tensor | None, seed: int) -> Inputs:
@@ -77,15 +88,47 @@ class Game:
             )
         if not count:
             return self.inputs.values.new_zeros(rows, 0)
-        inside = coalitions.to(self.inputs.present.device) & self.inputs.players[:, None]
-        row = torch.arange(rows, device=inside.device).repeat_interleave(count)
-        distinct, where = _unique(inside.flatten(0, 1), row)
-        values = [
-            self.target(self.model, self._masked(row[some], inside.flatten(0, 1)[some]))
-            for some in distinct.split(self._chunk)
-        ]
+        block = max(1, self._bytes // (2 * CODES * count * slots))
+        parts = torch.arange(rows, device=self.inputs.present.device).split(block)
+        return torch.cat([self._valued(part, coalitions) for part in parts])
+
+    def _valued(self, part: Tensor, coalitions: Tensor) -> Tensor:
+        """(P, C) values of the coalitions of some rows (P,)."""
+        first, count = int(part[0]), coalitions.shape[1]
+        mine = coalitions[first : first + len(part)].to(part.device)
+        inside = (mine & self.inputs.players[part][:, None]).flatten(0, 1)
+        row = part.repeat_interleave(count)
+        distinct, where = _unique(inside, row)
+        values = self._evaluated(row[distinct], inside[distinct])
         self.evaluations += len(distinct)
-        return torch.cat(values)[where].view(rows, count)
+        return values[where].view(len(part), count)
+
+    def _evaluated(self, row: Tensor, inside: Tensor) -> Tensor:
+        """(N,) values of coalitions (N, F) of rows (N,), as many at once as memory allows.
+
+        Where the bound may be felt and what a row takes is not known, the first ones are trials.
+        """
+
+        def values(begin: int, size: int) -> Tensor:
+            some = slice(begin, begin + size)
+            return self.target(self.model, self._masked(row[some], inside[some]))
+
+        count, found, done = len(row), [], 0
+        most, bound = max(1, VECTORS // self._row), self._bytes // 2
+        if count * self._row * PLENTY > bound:
+            known = _appetites.setdefault(self.model, {})
+            key = (getattr(self.target, "__qualname__", ""), *self.inputs.values.shape[1:])
+            if key not in known and count >= sum(TRIALS):
+                peaks = []
+                for size in TRIALS:
+                    with Meter() as meter:
+                        found.append(values(done, size))
+                    peaks.append((size, meter.peak))
+                    done += size
+                known[key] = Appetite.of(peaks)
+            most = min(most, known[key].rows(bound)) if key in known else 1
+        found += [values(at, min(most, count - at)) for at in range(done, count, most)]
+        return torch.cat(found)
 
     def _masked(self, row: Tensor, inside: Tensor) -> Inputs:
         """The inputs of some rows with the players outside `inside` replaced."""
@@ -117,9 +160,10 @@ class Game:
 
 def _unique(inside: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of the distinct (row, coalition) pairs, and for each pair which of them it is."""
-    bits = torch.nn.functional.pad(inside, (0, -inside.shape[1] % 8)).view(len(inside), -1, 8)
-    weight = 2 ** torch.arange(8, device=inside.device)
-    packed = torch.cat([row[:, None], (bits * weight).sum(-1)], dim=1)
+    wide = torch.nn.functional.pad(inside, (0, -inside.shape[1] % 64)).view(len(inside), -1, 8)
+    weight = 2 ** torch.arange(8, device=inside.device, dtype=torch.uint8)
+    bytes_ = (wide.to(torch.uint8) * weight).sum(-1, dtype=torch.uint8)
+    packed = torch.cat([row[:, None], bytes_.view(torch.int64)], dim=1)
     _, where = torch.unique(packed, dim=0, return_inverse=True)
     first = torch.full((int(where.max()) + 1,), len(where), device=where.device)
     first.scatter_reduce_(0, where, torch.arange(len(where), device=where.device), "amin")

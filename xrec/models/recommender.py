@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import pluggy
 import torch
@@ -27,6 +27,9 @@ from xrec.models.losses import Weighting, contrast, regress
 from xrec.models.quality import Ranked, ranking_metrics
 from xrec.models.rates import groups
 from xrec.recipe import TrainOptions
+
+if TYPE_CHECKING:
+    from xrec.models.language import LanguageModel
 
 
 class Recommender(LightningModule):
@@ -134,6 +137,18 @@ class Recommender(LightningModule):
         Raises XrecError for a model without layers to end after.
         """
         raise XrecError(f"the model {type(self).__name__} has no layers to look into")
+
+    def text_part(self, items: Tensor, text: Tensor) -> Tensor:
+        """(B, D) what the vectors of their texts (B, E) add to the vectors of items (B,).
+
+        Raises XrecError for a model that does not read texts as vectors.
+        """
+        raise XrecError(f"the model {type(self).__name__} has no texts within its events")
+
+    @property
+    def reads_with(self) -> LanguageModel | None:
+        """The language model that made the texts' vectors, where this model has its own."""
+        return None
 
     @property
     def shortlist(self) -> int:

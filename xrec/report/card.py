@@ -14,12 +14,12 @@ SEEN = 0.005  # the least that two decimals show
 SLIGHT = 0.1  # of the first reason: what matters less is no reason to name
 
 
-def card(told: Explanation, row: int, user: str, item: str) -> Card:
+def card(told: Explanation, row: int, user: str, item: str, within: int | None = None) -> Card:
     """What mattered most in one row of an explanation, and the sum of each group.
 
     Parts are added up to what they are part of, words to events. Its sentences name the largest
     positive contributions, what of the user speaks most for the item and against it, and the words
-    of the first reason: nothing that the explanation does not say.
+    within one slot, else within the first reason: nothing that the explanation does not say.
     """
     parts, told = told, told.summed()
     slots = [slot for slot in told.top(SHOWN)[row].tolist() if slot >= 0]
@@ -32,7 +32,11 @@ def card(told: Explanation, row: int, user: str, item: str) -> Card:
         Bar(words.GROUPS.get(name, name), float(sums[row]))
         for name, sums in told.by_group().items()
     ]
-    lines = [_because(told, row, user), *_known(told, row, user), *_within(parts, told, row)]
+    lines = [
+        _because(told, row, user),
+        *_known(told, row, user),
+        *_within(parts, told, row, within),
+    ]
     return Card(item, lines, bars, groups, _note(told, row))
 
 
@@ -69,12 +73,13 @@ def _known(told: Explanation, row: int, user: str) -> list[str]:
     return [f"Of what is known of {user}, {words.listed(parts)}."] if parts else []
 
 
-def _within(parts: Explanation, told: Explanation, row: int) -> list[str]:
-    """The words that matter most within the feature that matters most, if it has words."""
-    slot = int(told.top(1)[row, 0])
+def _within(parts: Explanation, told: Explanation, row: int, slot: int | None) -> list[str]:
+    """The words that matter most within a feature, else within that which matters most."""
+    asked, slot = slot is not None, int(told.top(1)[row, 0]) if slot is None else slot
     inside = [at for at in parts.parts(row, slot) if abs(float(parts.values[row, at])) >= SEEN]
-    if slot < 0 or not inside:
-        return []
+    if not inside:
+        none = f"Within {_reason(told, row, slot)}, no word moves the score by {SEEN} or more."
+        return [none] if asked else []
     named = [
         f"“{parts.features.name(row, at)}” ({words.signed(float(parts.values[row, at]))})"
         for at in inside[:NAMED]

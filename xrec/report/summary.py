@@ -27,7 +27,7 @@ def quality(store: Store, show: Show) -> tuple[tuple[str, ...], Rows]:
 
 def fidelity(store: Store, recipe: Recipe, show: Show) -> tuple[tuple[str, ...], Rows]:
     """Fidelity and costs (`COSTS`) of each explainer; an arrow says which way is better."""
-    found = {each.name: store.json(f"fidelity/{each.name}.json") for each in recipe.explain}
+    found = {each.label: store.json(f"fidelity/{each.label}.json") for each in recipe.explain}
     if not found:
         return (), []
     measures = {name: way for each in found.values() for name, way in each["better"].items()}

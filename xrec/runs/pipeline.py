@@ -15,14 +15,16 @@ from typing import Any
 from lightning import seed_everything
 
 from xrec import __version__
+from xrec.explain.explainer import Choosing, Trained
 from xrec.files import digest
 from xrec.recipe import Recipe
-from xrec.runs import precision
+from xrec.runs import explaining, precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
 from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
+from xrec.runs.tracing import trace
 
 
 @dataclass(frozen=True)
@@ -89,22 +91,49 @@ def stages(run: Run) -> Iterator[Stage]:
     fitted = (*before, "encode", "train")
     yield Stage("quality", works.measure_quality, (), fitted)
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
-    chosen = (*fitted, "recommend")
-    for label, (choice, _) in run.explainers().items():
-        told = (choice.name, choice.options, *said("hooks", "privacy"))
-        yield Stage(f"explain.{label}", partial(works.explain, label=label), told, chosen)
-    for label in run.explainers():
-        judged = (*chosen, f"explain.{label}")
-        work = partial(works.score, label=label)
-        yield Stage(f"fidelity.{label}", work, said("fidelity", "protocol"), judged)
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
+    recommended = (*fitted, "recommend")
+    yield from _explaining(run, recommended, said)
     for label, (choice, _) in run.influences().items():
         told = (choice.name, choice.options, run.recipe.report.explained)
-        work = partial(works.trace, label=label)
-        yield Stage(f"influence.{label}", work, told, chosen)
+        yield Stage(f"influence.{label}", partial(trace, label=label), told, recommended)
     traced = tuple(f"influence.{label}" for label in run.influences())
-    shown, read = asdict(run.recipe.report), ("quality", "recommend", *scored, *traced)
-    yield Stage("report", works.write_report, (shown,), read)
+    shown, reads = asdict(run.recipe.report), ("quality", "recommend", *scored, *traced)
+    yield Stage("report", works.write_report, (shown,), reads)
+
+
+def _explaining(
+    run: Run, before: tuple[str, ...], said: Callable[..., tuple[Any, ...]]
+) -> Iterator[Stage]:
+    """Each explainer is readied, explains, and is put to the test; what chooses among them is last.
+
+    All explain before the first is put to the test, which takes longer.
+    """
+    made = run.explainers()
+    choosing = [label for label, (_, each) in made.items() if isinstance(each, Choosing)]
+    own = [label for label in made if label not in choosing]
+    yield from _explained(run, own, before, said)
+    yield from _explained(run, choosing, (*before, *(f"fidelity.{label}" for label in own)), said)
+
+
+def _explained(
+    run: Run, labels: list[str], before: tuple[str, ...], said: Callable[..., tuple[Any, ...]]
+) -> Iterator[Stage]:
+    explains = {}
+    for label in labels:
+        choice, explainer = run.explainers()[label]
+        told, reads = (choice.name, choice.options), before
+        if isinstance(explainer, Trained):
+            work = partial(explaining.fit, label=label)
+            yield Stage(f"fit.{label}", work, (*told, *said("seed")), before)
+            reads = (*before, f"fit.{label}")
+        asked = (*told, run.recipe.protocol.target, *said("hooks", "privacy"))
+        work = partial(explaining.explain, label=label)
+        yield Stage(f"explain.{label}", work, asked, reads)
+        explains[label] = (*reads, f"explain.{label}")
+    for label, reads in explains.items():
+        work = partial(explaining.score, label=label)
+        yield Stage(f"fidelity.{label}", work, said("fidelity", "protocol"), reads)
 
 
 def _sources(run: Run) -> Sequence[Path]:

@@ -17,7 +17,7 @@ from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.data.tables import SCHEMAS, Tables
 from xrec.errors import RunError
-from xrec.explain.target import Target, logit
+from xrec.explain.target import Target, target_named
 from xrec.models.encoder import Adaptable, Encoder
 from xrec.models.family import WEIGHTS as FILE
 from xrec.models.inputs import Inputs
@@ -26,6 +26,7 @@ from xrec.recipe import Choice, Recipe
 from xrec.runs.store import RECIPE, Store
 
 WEIGHTS = "weights.safetensors"
+SHORTLIST = "shortlist.safetensors"  # of each explained user, the items ranked first
 ADAPTED = "encoder"  # the folder of the encoder that was trained further
 Tell = Callable[[str], None]
 
@@ -96,17 +97,17 @@ class Run:
     @property
     def target(self) -> Target:
         """What is explained."""
-        return logit
+        return target_named(self.recipe.protocol.target, self.recipe.tasks)
 
     def explainers(self) -> dict[str, tuple[Choice, Any]]:
         """The recipe's explainers by label: how they were chosen, and the objects."""
         pairs = zip(self.recipe.explain, self.made["explain"], strict=True)
-        return {choice.name: (choice, explainer) for choice, explainer in pairs}
+        return {choice.label: (choice, explainer) for choice, explainer in pairs}
 
     def influences(self) -> dict[str, tuple[Choice, Any]]:
         """The recipe's influence methods by label: how they were chosen, and the objects."""
         pairs = zip(self.recipe.influence, self.made["influence"], strict=True)
-        return {choice.name: (choice, method) for choice, method in pairs}
+        return {choice.label: (choice, method) for choice, method in pairs}
 
     def explained(self) -> tuple[pl.DataFrame, Batch, Inputs]:
         """The recommendations that the run explains: as a table, as a batch, as inputs."""
@@ -114,7 +115,8 @@ class Run:
         users = torch.tensor([self.data.users.index(user) for user in table["user"]])
         items = torch.tensor([self.data.items.index(item) for item in table["item"]])
         batch = self.data.queries("test", users).about(items)
-        return table, batch, self.inputs(batch)
+        rivals = self.store.tensors(SHORTLIST)["items"][:, 1:]
+        return table, batch, self.inputs(batch).against(rivals)
 
     def inputs(self, batch: Batch) -> Inputs:
         """The feature vectors of a batch, as the trained model embeds them."""

@@ -14,11 +14,7 @@ from xrec import __version__, plugins
 from xrec.data.cleaning.steps import DEFAULT, NEEDED, clean, demand
 from xrec.data.leakage import leakage
 from xrec.data.module import QUERY_BATCH, Data
-from xrec.explain.explanation import Explanation
-from xrec.fidelity.metric import Case
-from xrec.fidelity.protocol import latency
 from xrec.fidelity.statistics import bootstrap
-from xrec.fidelity.truth import Planted, laid_out, taken_up
 from xrec.models.baselines import Ranker, baselines
 from xrec.models.encoder import encode_once
 from xrec.models.quality import (
@@ -32,11 +28,10 @@ from xrec.models.quality import (
 from xrec.models.recommender import Recommender
 from xrec.recipe import step_of
 from xrec.report.page import page
-from xrec.runs import explanations, influences
 from xrec.runs.adapting import adapt
 from xrec.runs.kept import FOLDER, Kept, clear
 from xrec.runs.resume import position
-from xrec.runs.run import WEIGHTS, Run
+from xrec.runs.run import SHORTLIST, WEIGHTS, Run
 from xrec.runs.training import fit, new_trainer
 
 LIBRARIES = ("torch", "lightning", "transformers", "captum", "shap", "torchmetrics", "polars")
@@ -201,68 +196,20 @@ def recommend(run: Run) -> None:
     generator = torch.Generator().manual_seed(run.recipe.seed)
     users = 1 + torch.randperm(len(data.users) - 1, generator=generator)[:count]
     queries = data.queries("test", users)
-    items, scores = run.recommend(queries, data.seen(users, "test"), CUTOFF)
+    wanted = max(CUTOFF, 1 + run.model.shortlist)
+    items, scores = run.recommend(queries, data.seen(users, "test"), wanted)
+    items = torch.where(scores > -torch.inf, items, 0)  # fewer are left than were asked for
+    run.store.write_tensors(SHORTLIST, {"items": items[:, : 1 + run.model.shortlist]})
     names, found = data.users, data.items
+    first = zip(users.tolist(), items[:, :CUTOFF].tolist(), scores.tolist(), strict=True)
     rows = [
         (names.ids[user], found.ids[item], data.titles[item], rank, score)
-        for user, top, values in zip(users.tolist(), items.tolist(), scores.tolist(), strict=True)
-        for rank, (item, score) in enumerate(zip(top, values, strict=True), start=1)
-        if score > -torch.inf  # fewer are left than were asked for
+        for user, top, values in first
+        for rank, (item, score) in enumerate(zip(top, values, strict=False), start=1)
+        if item
     ]
     columns = ["user", "item", "title", "rank", "score"]
     run.store.write_table("recommendations.parquet", pl.DataFrame(rows, columns, orient="row"))
-
-
-def explain(run: Run, label: str) -> None:
-    """Explain each user's first recommendation with one explainer."""
-    table, _, inputs = run.explained()
-    explainer = run.explainers()[label][1]
-    if hasattr(explainer, "fit"):
-        explainer.fit(run.model, run.data)
-    told: Explanation = explainer.explain(run.model, inputs, run.target)
-    told = plugins.chain(run.manager.hook.xrec_explanation, told, recipe=run.recipe)
-    explanations.write(run.store, label, told, table)
-
-
-def score(run: Run, label: str) -> None:
-    """Score one explainer by every metric, and time it."""
-    recipe, protocol = run.recipe, run.recipe.protocol
-    table, batch, inputs = run.explained()
-    told = explanations.read(run.store, label, inputs)
-    dataset = run.made["dataset"][0]
-    truth = (
-        laid_out(dataset.truth(run.data, batch), inputs) if isinstance(dataset, Planted) else None
-    )
-    case = Case(run.model, inputs, run.target, told, protocol.absent, protocol.points, truth)
-    columns, better = {"user": table["user"]}, {}
-    for metric in run.made["fidelity"]:
-        for name, values in metric.measure(case).items():
-            better[name] = metric.measures[name]
-            columns[name] = pl.Series(values.cpu().double().numpy())
-    rows = pl.DataFrame(columns)
-    summary = {name: bootstrap(rows[name].to_numpy(), recipe.seed) for name in better}
-    run.store.write_table(f"fidelity/{label}.parquet", rows)
-    explainer = run.explainers()[label][1]
-    timed = latency(explainer, run.model, inputs, run.target, protocol.repeats, protocol.batch)
-    used = None if truth is None else taken_up(case.game(), truth)
-    found = {"measures": summary, "better": better, "latency": timed, "plant_taken_up": used}
-    run.store.write_json(f"fidelity/{label}.json", found)
-
-
-def trace(run: Run, label: str) -> None:
-    """Trace the recommendations that the report shows back to training interactions."""
-    table, batch, _ = run.explained()
-    count, method = run.recipe.report.explained, run.influences()[label][1]
-    model = run.model
-    if run.recipe.adapt is not None:  # only what learned on this run's data can tell of them
-        model = beginning(run)
-        model.load_state_dict(run.store.tensors(WEIGHTS))
-    kept = influences.kept(run)
-    told = method.trace(model.eval(), kept, run.data, batch.rows(slice(0, count)))
-    for note in told.notes:
-        run.tell(f"  {note}")
-    epochs = [each.epoch for each in kept]
-    influences.write(run, label, told, table.head(count), method.top, epochs)
 
 
 def write_report(run: Run) -> None:

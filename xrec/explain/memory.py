@@ -1,0 +1,88 @@
+"""How much memory a calculation takes, on any device, and how many rows of it fit into a bound."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import UntypedStorage
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Meter(TorchDispatchMode):
+    """Within, counts the bytes of all tensors that are made, as long as they live.
+
+    held: now. peak: the most at any time. Storages that tensors share are counted once. Unlike an
+    allocator's own figures it works on the CPU; what a kernel takes for itself is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._known: dict[int, weakref.ref[UntypedStorage]] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Carry out one operation, and count what it gives."""
+        found = func(*args, **(kwargs or {}))
+        given = {_storage(each) for each in tree_leaves((args, kwargs)) if _is_tensor(each)}
+        for each in tree_leaves(found):
+            if _is_tensor(each) and _storage(each) not in given:
+                self._count(each.untyped_storage())
+        return found
+
+    def _count(self, storage: UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+
+        def freed(_: Any) -> None:
+            self.held -= size
+            self._known.pop(key, None)
+
+        self._known[key] = weakref.ref(storage, freed)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most bytes that the tensors which `call` makes hold at once, what it returns included."""
+    with Meter() as meter:
+        call()
+    return meter.peak
+
+
+@dataclass(frozen=True)
+class Appetite:
+    """Bytes that a calculation on rows takes at its peak: some, and as many more for each row."""
+
+    fixed: float
+    each: float
+
+    @classmethod
+    def of(cls, trials: Sequence[tuple[int, int]]) -> Appetite:
+        """From two trials, each a number of rows and its `peak_bytes`; the second has more rows."""
+        (few, small), (more, large) = trials
+        each = max(1.0, (large - small) / (more - few))
+        return cls(max(0.0, small - few * each), each)
+
+    def rows(self, max_bytes: int) -> int:
+        """How many rows fit into a bound; 1 at least."""
+        return max(1, int((max_bytes - self.fixed) / self.each))
