@@ -76,11 +76,10 @@ class InfluenceFunctions(Scope):
             self._check_memory(objective.size)
             places = torch.arange(len(objective.interactions))
             drawn = objective.interactions.drawn
-            rows = objective.rows(self.max_bytes)
             with sdpa_kernel(SDPBackend.MATH), _curved():  # others have no second derivative
                 found = self._captum(
                     model=objective,
-                    train_dataset=objective.loader(EACH, places, rows),
+                    train_dataset=objective.loader(EACH, places),
                     checkpoint="",
                     checkpoints_load_func=lambda model, checkpoint: 1.0,  # it has its weights
                     loss_fn=Itself(),
@@ -90,7 +89,7 @@ class InfluenceFunctions(Scope):
                     hessian_reg=self.damping * drawn,
                     hessian_inverse_tol=self.damping * drawn / 2,
                 )
-                asked = objective.loader(QUERIES, torch.arange(len(queries)), rows)
+                asked = objective.loader(QUERIES, torch.arange(len(queries)))
                 values: Tensor = found.influence(asked)
         # The Hessian is summed over those drawn, and that of training over all.
         values = values * drawn / objective.interactions.total

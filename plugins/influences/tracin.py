@@ -58,21 +58,20 @@ class TracIn(Scope):
         """(B, M) what one checkpoint adds; None stands for the weights that the model has."""
         if checkpoint is not None:
             objective.load(checkpoint.weights())
-        rows = objective.rows(self.max_bytes // 2)
         largest = max(rates.get(name, 0.0) for name in objective.names)
         traced = TracInCP(
             objective,
-            objective.loader(EACH, torch.arange(len(objective.interactions)), rows),
+            objective.loader(EACH, torch.arange(len(objective.interactions))),
             [largest],
             lambda model, rate: rate,  # captum loads for every batch, and here all is loaded
             loss_fn=Itself(),
         )
         # The gradients of all the queries in a group are held while all interactions go by.
-        group = max(1, self.max_bytes // 2 // (8 * objective.size))
+        group = max(1, self.max_bytes // (8 * objective.size))
         places = torch.arange(len(objective.queries)).split(group)
         with _scaled(objective, rates, largest):
             return torch.cat(
-                [traced.influence(objective.loader(QUERIES, some, rows)).cpu() for some in places]
+                [traced.influence(objective.loader(QUERIES, some)).cpu() for some in places]
             )
 
 

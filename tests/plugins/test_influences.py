@@ -90,32 +90,47 @@ def test_without_checkpoints_the_last_weights_are_looked_at_and_that_is_said() -
     assert "the last ones speak for all of it" in found.notes[0]
 
 
-@pytest.mark.parametrize(("name", "options"), METHODS)
-def test_values_do_not_depend_on_how_much_is_held_at_once(
-    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_gradients_are_taken_one_at_a_time_and_few_are_held(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Where the gradients of one query alone may be held, each has a pass of its own."""
     model, queries = asked()
-    widest = []
+    places: list[int] = []
     whole = Objective.forward
 
     def watched(self: Objective, place: Tensor, kind: Tensor) -> Tensor:
-        widest.append(len(place))
+        places.append(len(place))
         return whole(self, place, kind)
 
     monkeypatch.setattr(Objective, "forward", watched)
-    size = sum(parameter.numel() for parameter in model.parameters())
-    plenty = factory("influence", name)(**options)
-    if name == "tracin":
-        scarce = factory("influence", name)(**options, max_bytes=1)
-    else:
-        vectors = ARNOLDI["iterations"] + ARNOLDI["dimensions"]
-        scarce = factory("influence", name)(**options, max_bytes=4 * size * vectors)
+    plenty, scarce = (factory("influence", "tracin")(**FEW, max_bytes=n) for n in (2**29, 1))
     expected = plenty.trace(model, [], model.data_module, queries)
-    widest.clear()
+    assert max(places) == 1
+    assert len(places) == len(expected.interactions) + 2
+    places.clear()
     found = scarce.trace(model, [], model.data_module, queries)
-    torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-7)
-    if name == "tracin":
-        assert max(widest) == 1
+    assert max(places) == 1
+    assert len(places) == 2 * len(expected.interactions) + 2
+    torch.testing.assert_close(found.values, expected.values)
+
+
+def test_scalars_among_the_parameters_are_weighed_as_any() -> None:
+    """Captum sums the gradient of a scalar over the batch; the value of one is its own."""
+    model, queries = asked()
+    scalars = [name for name, each in model.named_parameters() if each.dim() == 0]
+    assert scalars
+    method = factory("influence", "influence_functions")(
+        **FEW, parts=scalars, hessian="exact", damping=1.0
+    )
+    found = method.trace(model, [], model.data_module, queries)
+    assert found.parameters == len(scalars)
+    for name, each in model.named_parameters():
+        each.requires_grad_(name in scalars)
+    losses, logits = gradients(model, found.interactions, queries)
+    # All values are one number, the logit's gradient of 1 over the curvature, times the loss's.
+    ratio = found.values[0] / losses[:, 0]
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=1e-6)
+    assert logits.eq(1).all()
 
 
 def test_a_hessian_that_would_not_fit() -> None:

@@ -17,7 +17,6 @@ from xrec.models.rates import starts
 from xrec.models.recommender import Recommender
 
 EACH, TOGETHER, QUERIES = range(3)  # what an objective is asked for
-GRAPHS = 8  # interactions whose losses are held at once, each with a graph of its own
 
 
 class Objective(nn.Module):
@@ -92,14 +91,14 @@ class Objective(nn.Module):
     def _count(self, gradient: Tensor) -> None:
         self.cost.backward += int((gradient != 0).sum())
 
-    def loader(self, asked: int, places: Tensor, rows: int) -> DataLoader:
-        """Batches (place, asked, label) of `rows`, as captum reads them; labels mean nothing."""
+    def loader(self, asked: int, places: Tensor, rows: int = 1) -> DataLoader:
+        """Batches (place, kind, label) of `rows`, as captum reads them; labels mean nothing.
+
+        One row at a time is both the least memory and the least time where captum takes a gradient
+        for each row: every one goes back through the graphs of all rows of its batch.
+        """
         kind = torch.full_like(places, asked)
         return DataLoader(TensorDataset(places, kind, torch.zeros_like(places)), rows)
-
-    def rows(self, max_bytes: int) -> int:
-        """How many gradients may be held at once, twice over, at least 1 and at most GRAPHS."""
-        return max(1, min(GRAPHS, max_bytes // (8 * self.size)))
 
 
 class _Asked(nn.Module):
