@@ -77,13 +77,14 @@ class TrainOptions:
     validate: int = 0  # users, drawn by the seed, whose queries validate each epoch; 0: all
     precision: str = "32"  # bf16: forward and backward in bfloat16 where that is safe
     checkpoint: int = 200  # steps between checkpoints within an epoch; 0: none, at its end neither
+    keep: int = 0  # the most epochs whose weights are kept, for `influence:` to look back on
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
         for name in ("epochs", "batch", "negatives", "patience"):
             _at_least(name, getattr(self, name), 1)
         _one_of("precision", self.precision, ("32", "bf16"))
-        for name in ("checkpoint", "validate"):
+        for name in ("checkpoint", "keep", "validate"):
             _at_least(name, getattr(self, name), 0)
         if self.lr <= 0 or self.clip <= 0 or any(rate <= 0 for rate in self.rates.values()):
             raise ValueError("lr, clip and rates must be above 0")
@@ -151,6 +152,7 @@ class ReportOptions:
             "recommendations",
             "counterfactuals",
             "layers",
+            "influence",
             "reproduce",
         ]
     )
@@ -195,6 +197,7 @@ class Recipe:
     track: tuple[Choice, ...]
     explain: tuple[Choice, ...]
     fidelity: tuple[Choice, ...]
+    influence: tuple[Choice, ...]
     tune: TuneOptions | None
     resolved: Mapping[str, Any]
 
@@ -296,6 +299,7 @@ _LISTS = {
     "track": "tracker",
     "explain": "explainer",
     "fidelity": "metric",
+    "influence": "influence",
 }
 _KEYS = (
     "name", "seed", "data", "encoder", "pretrain", "model", "tasks", "train", "adapt", "protocol",

@@ -25,6 +25,7 @@ from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
+from xrec.runs.tracing import trace
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,15 @@ def stages(run: Run) -> Iterator[Stage]:
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
     yield Stage("layers", decode, (), (*fitted, "recommend"))
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
-    yield from _explaining(run, (*fitted, "recommend"), said)
+    recommended = (*fitted, "recommend")
+    yield from _explaining(run, recommended, said)
+    for label, (choice, _) in run.influences().items():
+        told = (choice.name, choice.options, run.recipe.report.explained)
+        yield Stage(f"influence.{label}", partial(trace, label=label), told, recommended)
+    traced = tuple(f"influence.{label}" for label in run.influences())
     shown = asdict(run.recipe.report)
-    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", "layers", *scored))
+    read = ("quality", "recommend", "layers", *scored, *traced)
+    yield Stage("report", works.write_report, (shown,), read)
 
 
 def _explaining(
