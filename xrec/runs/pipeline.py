@@ -101,8 +101,8 @@ def stages(run: Run) -> Iterator[Stage]:
         yield Stage(f"influence.{label}", partial(trace, label=label), told, recommended)
     traced = tuple(f"influence.{label}" for label in run.influences())
     shown = asdict(run.recipe.report)
-    read = ("quality", "recommend", "layers", *scored, *traced)
-    yield Stage("report", works.write_report, (shown,), read)
+    shown_of = ("quality", "recommend", "layers", *scored, *traced)
+    yield Stage("report", works.write_report, (shown,), shown_of)
 
 
 def _explaining(
