@@ -129,10 +129,11 @@ class ProtocolOptions:
     points: int = 10  # of a deletion or insertion curve
     repeats: int = 20  # timed calls at batch 1
     batch: int = 64  # rows of the throughput call
+    max_bytes: int = 2**30  # that explaining may hold at once, whatever the users
 
     def __post_init__(self) -> None:
         _one_of("absent", self.absent, ("remove", "baseline", "resample"))
-        for name in ("users", "points", "repeats", "batch"):
+        for name in ("users", "points", "repeats", "batch", "max_bytes"):
             _at_least(name, getattr(self, name), 1)
 
 

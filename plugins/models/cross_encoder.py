@@ -155,6 +155,11 @@ class CrossEncoderRecommender(Recommender):
         present = torch.where(kept, inputs.present[at], there | closing)
         return Inputs(values, present, features, inputs.rivals)
 
+    def padding(self, inputs: Inputs) -> Tensor:
+        """(B, F, D) the word vector of the token that fills rows."""
+        filler = torch.tensor(self.language.filler, device=inputs.values.device)
+        return self.language.word_vectors(filler).to(inputs.values).expand_as(inputs.values)
+
     def by_layer(self, inputs: Inputs, items: Tensor) -> list[Tensor]:
         """(B, K) of items (B, K) from the words alone, and from the states after each layer."""
         found = []

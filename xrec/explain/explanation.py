@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ class Explanation:
         |sum of values - (score - base)|, or a standard error; NaN where it has none.
     cost: what it took. explainer, target: their names.
     deviation (B, F), optional: the standard error of each value, by the explainer's own estimate.
+    steps (B,) int64, optional: the evaluations that each row took, where that differs by row.
     removal, optional: what was found, where the explainer sought features to take away; the values
         are then the shares of these in what the target loses without them.
     """
@@ -41,6 +43,7 @@ class Explanation:
     explainer: str
     target: str = "logit"
     deviation: Tensor | None = None
+    steps: Tensor | None = None
     removal: Removal | None = None
 
     @classmethod
@@ -54,6 +57,7 @@ class Explanation:
         explainer: str,
         error: Tensor | None = None,
         deviation: Tensor | None = None,
+        steps: Tensor | None = None,
         removal: Removal | None = None,
     ) -> Explanation:
         """An explanation of `inputs`; its error is the completeness gap unless one is given."""
@@ -65,7 +69,7 @@ class Explanation:
         if deviation is not None:
             deviation = torch.where(players, deviation, 0).detach()
         told = (values, players, inputs.features, score, base, error, cost, explainer)
-        return cls(*told, deviation=deviation, removal=removal)
+        return cls(*told, deviation=deviation, steps=steps, removal=removal)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -135,7 +139,41 @@ class Explanation:
             base=base,
             error=error,
             deviation=None if self.deviation is None else self.deviation[index],
+            steps=None if self.steps is None else self.steps[index],
             removal=None if self.removal is None else self.removal.rows(index),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Explanation]) -> Explanation:
+        """The rows of several explanations by one explainer of inputs of as many slots."""
+
+        def together(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts])
+
+        first, costs = parts[0], [part.cost for part in parts]
+        cost = Cost(
+            sum(each.forward for each in costs),
+            sum(each.backward for each in costs),
+            sum(each.seconds for each in costs),
+            max(each.peak_bytes for each in costs),
+        )
+        values, present, score, base, error = map(
+            together, ("values", "present", "score", "base", "error")
+        )
+        return replace(
+            first,
+            values=values,
+            present=present,
+            features=FeatureIndex.joined([part.features for part in parts]),
+            score=score,
+            base=base,
+            error=error,
+            cost=cost,
+            deviation=None if first.deviation is None else together("deviation"),
+            steps=None if first.steps is None else together("steps"),
+            removal=None
+            if first.removal is None
+            else Removal.joined([part.removal for part in parts if part.removal is not None]),
         )
 
     def to_arrow(self) -> pa.Table:

@@ -12,15 +12,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from xrec.explain.memory import Appetite, Meter
+from xrec.explain.memory import TRIALS, Appetite, Meter, bound
 from xrec.explain.target import Target, logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
 OPERATORS = ("remove", "baseline", "resample")
-MAX_BYTES = 512 * 2**20
 VECTORS = 16 * 2**20  # bytes of feature vectors at once: more is no faster, as caches overflow
-TRIALS = (2, 4)  # rows by which it is found out how many bytes one takes
 PLENTY = 64  # times its feature vectors: more than a row takes in a model of any kind
 CODES = 16  # bytes that telling a coalition from others takes for each of its slots, at most
 #: What a row takes in a model, by what was asked of it and its slots' number and width.
@@ -37,8 +35,9 @@ class Game:
 
     Fixed slots are always in, padding never. `evaluations` counts the rows evaluated so far.
 
-    max_bytes bounds what an evaluation holds at once beside the inputs and the coalitions that it
-    is given, however many these are. What a row takes is measured on the first ones.
+    max_bytes, else the `bound` of the moment, bounds what an evaluation holds at once beside the
+    inputs and the coalitions that it is given, however many these are. What a row takes is measured
+    on the first ones.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Game:
         target: Target = logit,
         absent: str = "remove",
         baseline: Tensor | None = None,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int | None = None,
         seed: int = 0,
     ) -> None:
         if absent not in OPERATORS:
@@ -57,7 +56,8 @@ class Game:
             raise ValueError(f"absent='{absent}' needs more rows than the {len(inputs)} given")
         self.model, self.inputs, self.target, self.absent = model, inputs, target, absent
         self.evaluations = 0
-        self._bytes, self._row = max_bytes, inputs.values[0].nbytes + 1
+        self._bytes = bound() if max_bytes is None else max_bytes
+        self._row = inputs.values[0].nbytes + 1
         self._stand_in = self._stand_ins(baseline, seed)
 
     def _stand_ins(self, baseline: Tensor | None, seed: int) -> Inputs:
@@ -127,8 +127,8 @@ class Game:
             return self.target(self.model, self._masked(row[some], inside[some]))
 
         count, found, done = len(row), [], 0
-        most, bound = max(1, VECTORS // self._row), self._bytes // 2
-        if count * self._row * PLENTY > bound:
+        most, half = max(1, VECTORS // self._row), self._bytes // 2
+        if count * self._row * PLENTY > half:
             known = _appetites.setdefault(self.model, {})
             rivals = self.inputs.rivals  # a target may compare with all of them
             key = (
@@ -144,7 +144,7 @@ class Game:
                     peaks.append((size, meter.peak))
                     done += size
                 known[key] = Appetite.of(peaks)
-            most = min(most, known[key].rows(bound)) if key in known else 1
+            most = min(most, known[key].rows(half)) if key in known else 1
         found += [values(at, min(most, count - at)) for at in range(done, count, most)]
         return torch.cat(found)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,24 @@ import torch
 from torch import UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+TRIALS = (2, 4)  # rows of the two trials by which it is found out how many bytes one takes
+_bound = ContextVar("bound", default=2**30)
+
+
+def bound() -> int:
+    """The bytes that masked evaluation and gradients may hold at once; 1 GiB unless `bounded`."""
+    return _bound.get()
+
+
+@contextmanager
+def bounded(max_bytes: int) -> Iterator[None]:
+    """Within, nothing that asks for the `bound` is to hold more at once."""
+    before = _bound.set(max_bytes)
+    try:
+        yield
+    finally:
+        _bound.reset(before)
 
 
 class Meter(TorchDispatchMode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,6 +46,13 @@ class Removal:
         """Some of the rows, in the order of `index`."""
         each = (self.members, self.inside, self.proven, self.evaluations)
         return Removal(self.k, *(tensor[index] for tensor in each))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Removal]) -> Removal:
+        """The rows of several, of one k and as many slots."""
+        names = ("members", "inside", "proven", "evaluations")
+        each = [torch.cat([getattr(part, name) for part in parts]) for name in names]
+        return cls(parts[0].k, *each)
 
     @property
     def error(self) -> Tensor:

@@ -110,6 +110,10 @@ class Recommender(LightningModule):
         """
         raise XrecError(f"the model {type(self).__name__} cannot exchange the item of its inputs")
 
+    def padding(self, inputs: Inputs) -> Tensor:
+        """(B, F, D) the vectors that these slots would have as padding; zero by default."""
+        return torch.zeros_like(inputs.values)
+
     def choices(self, inputs: Inputs, items: Tensor) -> Tensor:
         """(B, K) what the model says of items (B, K) for the same users' features."""
         each = [self.score(self.exchanged(inputs, column)) for column in items.unbind(1)]

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from xrec import plugins
-from xrec.explain.explainer import Choosing, Explainer, Measured, Trained
+from xrec.explain.bounded import explain_within
+from xrec.explain.explainer import Choosing, Explainer, Measured, Trained, learns
 from xrec.explain.explanation import Explanation
 from xrec.fidelity.metric import Case
 from xrec.fidelity.protocol import latency
@@ -31,7 +32,7 @@ def fit(run: Run, label: str) -> None:
 def ready(run: Run, label: str) -> Explainer:
     """An explainer of the recipe, fit to explain: with what it learned, or having chosen."""
     explainer: Any = run.explainers()[label][1]
-    if isinstance(explainer, Trained):
+    if learns(explainer):
         state = run.store.tensors(f"explainers/{label}.safetensors")
         explainer.restore(state, run.model, run.data)
     if isinstance(explainer, Choosing):
@@ -74,8 +75,9 @@ def explained(
 
     model: what the inputs are of, where they are not the run's model's own.
     """
-    told: Explanation = explainer.explain(model or run.model, inputs, run.target)
-    told = replace(told, target=run.recipe.protocol.target)
+    protocol = run.recipe.protocol
+    told = explain_within(protocol.max_bytes, explainer, model or run.model, inputs, run.target)
+    told = replace(told, target=protocol.target)
     changed: Explanation = plugins.chain(run.manager.hook.xrec_explanation, told, recipe=run.recipe)
     return changed
 

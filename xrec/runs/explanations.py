@@ -26,6 +26,7 @@ def write(store: Store, label: str, told: Explanation, table: pl.DataFrame) -> N
         score=pl.Series(told.score.double().cpu().numpy()),
         base=pl.Series(told.base.double().cpu().numpy()),
         error=pl.Series(told.error.double().cpu().numpy()),
+        steps=pl.lit(None, pl.Int64) if told.steps is None else pl.Series(told.steps.cpu().numpy()),
     )
     contributions = pl.DataFrame(told.to_arrow())
     rows = about.join(contributions, on="row", how="left", maintain_order="left_right")
@@ -77,6 +78,7 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
     if len(some) and not some["standard_error"].null_count():
         deviation = torch.zeros_like(values)
         deviation[at] = torch.tensor(some["standard_error"].to_numpy()).to(values)
+    steps = None if once["steps"].null_count() else torch.tensor(once["steps"].to_numpy())
     return Explanation(
         values,
         present,
@@ -88,6 +90,7 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
         told["explainer"],
         told["target"],
         deviation,
+        None if steps is None else steps.to(inputs.values.device),
         _removal(store.table(f"removals/{label}.parquet"), told["k"], present)
         if "k" in told
         else None,

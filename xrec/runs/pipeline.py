@@ -15,7 +15,7 @@ from typing import Any
 from lightning import seed_everything
 
 from xrec import __version__
-from xrec.explain.explainer import Choosing, Trained
+from xrec.explain.explainer import Choosing, learns
 from xrec.files import digest
 from xrec.recipe import Recipe
 from xrec.runs import explaining, precision
@@ -119,11 +119,12 @@ def _explained(
     for label in labels:
         choice, explainer = run.explainers()[label]
         told, reads = (choice.name, choice.options), before
-        if isinstance(explainer, Trained):
+        if learns(explainer):
             work = partial(explaining.fit, label=label)
             yield Stage(f"fit.{label}", work, (*told, *said("seed")), before)
             reads = (*before, f"fit.{label}")
-        asked = (*told, run.recipe.protocol.target, *said("hooks", "privacy"))
+        protocol = run.recipe.protocol
+        asked = (*told, protocol.target, protocol.max_bytes, *said("hooks", "privacy"))
         work = partial(explaining.explain, label=label)
         yield Stage(f"explain.{label}", work, asked, reads)
         explains[label] = (*reads, f"explain.{label}")
