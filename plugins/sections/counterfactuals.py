@@ -96,7 +96,7 @@ def _sizes(label: str, removal: Removal) -> Picture:
     return Picture(
         columns(names, heights, f"events in the set, by {plain(label)}"),
         f"Users by how many past events are in the set that {plain(label)} found: {each}.",
-        "How many past events make the difference, and for how many users",
+        f"Users by how many past events make the difference ({plain(label)})",
     )
 
 

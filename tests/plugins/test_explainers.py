@@ -21,16 +21,17 @@ NAMES = [
     for listing in listings("explainer")
     if listing.package == "xrec" and listing.name != "within_budget"  # it speaks for others
 ]
-#: Those that need more of a model than its score, so that not any toy will do.
-PARTICULAR = [
+#: Options with which there is something to find in the small world, where the default has none.
+OPTIONS = {"counterfactual": {"k": 6}}
+#: Those that look into a model, have it embed a background, or exchange items, so that not any toy
+#: will do.
+INSIDE = [
     "attention_rollout",
     "counterfactual",
     "gradient_rollout",
     "gradient_shap",
     "layer_conductance",
 ]
-#: Options with which there is something to find in the small world, where the default has none.
-OPTIONS = {"counterfactual": {"k": 6}}
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_explains_where_gradients_are_off(small, name: str) -> None:
     assert torch.allclose(told.values, explainer.explain(model, inputs, logit).values, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in PARTICULAR])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in INSIDE])
 def test_works_for_any_model_and_for_a_row_without_features(name: str) -> None:
     model, inputs = random_toy(rows=3, slots=5, seed=0)
     present = inputs.present.clone()

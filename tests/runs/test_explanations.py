@@ -34,19 +34,6 @@ def test_rows_to_which_nothing_contributed_come_back(tmp_path: Path) -> None:
     assert rows.filter(pl.col("user") == "a")["slot"].to_list() == [None]
 
 
-def test_steps_of_rows_come_back(tmp_path: Path) -> None:
-    model, inputs = random_toy(rows=3, slots=5, seed=0)
-    told = LeaveOneOut().explain(model, inputs, lambda model, inputs: model.score(inputs))
-    users = pl.DataFrame({"user": list("abc"), "item": list("xyz"), "title": list("XYZ")})
-    store, steps = Store(tmp_path), torch.tensor([13, 25, 40])
-    explanations.write(store, "it", replace(told, steps=steps), users)
-    back = explanations.read(store, "it", inputs).steps
-    assert back is not None
-    assert back.tolist() == steps.tolist()
-    explanations.write(store, "none", told, users)
-    assert explanations.read(store, "none", inputs).steps is None
-
-
 def test_what_was_sought_to_take_away_comes_back(tmp_path: Path) -> None:
     model, inputs = small_model(history=3, users=4)
     told = Counterfactual(6).explain(model, inputs, logit)
@@ -74,3 +61,16 @@ def test_other_explanations_sought_nothing(tmp_path: Path) -> None:
     assert not explanations.seeks(store, "it")
     assert explanations.read(store, "it", inputs).removal is None
     assert not (tmp_path / "removals").exists()
+
+
+def test_steps_of_rows_come_back(tmp_path: Path) -> None:
+    model, inputs = random_toy(rows=3, slots=5, seed=0)
+    told = LeaveOneOut().explain(model, inputs, lambda model, inputs: model.score(inputs))
+    users = pl.DataFrame({"user": list("abc"), "item": list("xyz"), "title": list("XYZ")})
+    store, steps = Store(tmp_path), torch.tensor([13, 25, 40])
+    explanations.write(store, "it", replace(told, steps=steps), users)
+    back = explanations.read(store, "it", inputs).steps
+    assert back is not None
+    assert back.tolist() == steps.tolist()
+    explanations.write(store, "none", told, users)
+    assert explanations.read(store, "none", inputs).steps is None

@@ -151,7 +151,6 @@ class Explanation:
             return torch.cat([getattr(part, name) for part in parts])
 
         first, costs = parts[0], [part.cost for part in parts]
-        removals = [part.removal for part in parts if part.removal is not None]
         cost = Cost(
             sum(each.forward for each in costs),
             sum(each.backward for each in costs),
@@ -172,7 +171,9 @@ class Explanation:
             cost=cost,
             deviation=None if first.deviation is None else together("deviation"),
             steps=None if first.steps is None else together("steps"),
-            removal=Removal.joined(removals) if removals else None,
+            removal=None
+            if first.removal is None
+            else Removal.joined([part.removal for part in parts if part.removal is not None]),
         )
 
     def to_arrow(self) -> pa.Table:

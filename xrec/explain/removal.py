@@ -49,9 +49,9 @@ class Removal:
 
     @classmethod
     def joined(cls, parts: Sequence[Removal]) -> Removal:
-        """The rows of several with the same k, one after the other."""
+        """The rows of several, of one k and as many slots."""
         names = ("members", "inside", "proven", "evaluations")
-        each = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        each = [torch.cat([getattr(part, name) for part in parts]) for name in names]
         return cls(parts[0].k, *each)
 
     @property
