@@ -4,86 +4,29 @@ captum's IntegratedGradients is called as its documentation shows, with its defa
 whole batch, of the same model and users. What error it leaves sets the tolerance of ours: the
 largest of a few at which both the mean and the largest of our errors, over all users, are no more
 than captum's. At batch 1 each repeat explains another user.
-
-    python benchmarks/integrated.py [--full]
-
-Ends with JSON: adaptive_ig_time_ratio, our time over captum's at batch 64, median over repeats, and
-adaptive_ig_time_ratio_b1, at batch 1; the errors of both sides, the tolerance, and our mean steps.
 """
 
 from __future__ import annotations
 
 import gc
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import torch
 from captum.attr import IntegratedGradients
-from machine import arguments, compare, finish, header, row, tell_times
+from machine import compare, row, tell_times
 from torch import Tensor
 
-from xrec.data.module import Data
 from xrec.explain.explanation import Explanation
 from xrec.explain.target import logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
-from xrec.recipe import DataOptions, TrainOptions
-from xrec.runs.training import fit
-from xrec.testing.world import SmallEncoder
-from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.explainers.adaptive_integrated_gradients import AdaptiveIntegratedGradients
-from xrec_plugins.models.sequential import Sequential
 
-SEED = 0
-TEXT_SIZE = 384  # of the random vectors that stand in for those of the items' texts
 BATCH = 64
 TOLERANCES = [10 ** (-exponent / 6) for exponent in range(12, 38)]  # 0.01 down to 1e-6, 6 a decade
 WARM_UP = 2
-PACKAGES = ("xrec", "torch", "captum", "numpy")
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is trained, and how often each side explains."""
-
-    world: PlantedWorld
-    model: Sequential
-    data: DataOptions
-    train: TrainOptions
-    repeats: int
-
-
-SHORT = Size(
-    PlantedWorld(users=300, items=100, seed=SEED),
-    Sequential(width=32),
-    DataOptions(history=20),
-    TrainOptions(epochs=4, lr=3e-3),
-    repeats=8,
-)
-FULL = Size(  # as the quickstart recipe has it, but for the texts and fewer epochs
-    PlantedWorld(users=2000, items=200, seed=SEED),
-    Sequential(width=64),
-    DataOptions(history=30),
-    TrainOptions(epochs=10, lr=3e-3),
-    repeats=30,
-)
-
-
-def trained(size: Size) -> Recommender:
-    """The model, trained for a few epochs, in evaluation mode."""
-    data = Data(size.world.load(), size.data, size.train, SEED)
-    texts = torch.randn(len(data.items), TEXT_SIZE, generator=torch.Generator().manual_seed(SEED))
-    torch.manual_seed(SEED)
-    texts = torch.nn.functional.normalize(texts, dim=1)
-    model = size.model.build(data, texts, SmallEncoder())
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        fit(model, data, [], place, place / "checkpoint.safetensors", lambda told: None)
-    return model.eval()
 
 
 def captum(model: Recommender, inputs: Inputs) -> Tensor:
@@ -177,7 +120,7 @@ def measure(
         tell_times(found, ("adaptive", "captum"))
         ratio = compare(found, "adaptive", "captum")
         figures[f"adaptive_ig_time_ratio{name}"] = round(ratio, 4)
-        rows += [{"batch": size, **each} for each in found]
+        rows += [{"side": "adaptive and captum", "batch": size, **each} for each in found]
     figures |= _told(theirs, mine, ours.tolerance, steps)
     return rows, figures
 
@@ -192,27 +135,3 @@ def _told(theirs: Tensor, mine: Tensor, tolerance: float, steps: Tensor) -> Mapp
         "tolerance": float(f"{tolerance:.3g}"),
         "adaptive_steps_mean": round(float(steps.mean()), 1),
     }
-
-
-def main() -> None:
-    """Train a model, and explain by both."""
-    given = arguments("How fast is adaptive Integrated Gradients at captum's completeness error?")
-    size = FULL if given.full else SHORT
-    settings = {
-        "form": f"{'full' if given.full else 'short'}: {size}",
-        "seed": SEED,
-        "threads": given.threads,
-        "warm-up": f"{WARM_UP} calls of each side",
-        "repeats": f"{size.repeats} calls of each side at batch {BATCH} and at batch 1",
-    }
-    header(PACKAGES, settings)
-    model = trained(size)
-    users = torch.arange(1, 2 * BATCH + 1)
-    with torch.no_grad():
-        inputs = model.embed(model.data_module.queries("test", users))
-    rows, figures = measure(model, inputs, size.repeats)
-    finish(given.out / "integrated.csv", rows, figures)
-
-
-if __name__ == "__main__":
-    main()

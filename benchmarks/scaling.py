@@ -3,11 +3,6 @@
 The model is a `sequential` one, untrained, as its cost does not depend on what it learned. Every
 explainer explains by `explain_within` the bound; its peak memory, of tensors above the inputs, is
 measured in a call of its own, as measuring takes time.
-
-    python benchmarks/scaling.py [--full]
-
-Ends with JSON: peak_over_bound, the largest peak memory over the bound, of all explainers, lengths
-and batches.
 """
 
 from __future__ import annotations
@@ -19,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import arguments, finish, header
 
 from xrec.data.module import Data
 from xrec.explain.bounded import explain_within
@@ -28,7 +22,7 @@ from xrec.explain.memory import peak_bytes
 from xrec.explain.target import logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.explainers.adaptive_integrated_gradients import AdaptiveIntegratedGradients
@@ -36,6 +30,7 @@ from xrec_plugins.explainers.amortised_shapley import AmortisedShapley
 from xrec_plugins.explainers.fast_shapley import FastShapley
 from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
 from xrec_plugins.explainers.kernel_shap import KernelShap
+from xrec_plugins.models.sequential import Sequential
 
 SEED = 0
 BOUND = 64 * 2**20
@@ -52,7 +47,6 @@ class Size:
     length: int
     batch: int
     repeats: int
-    slow: tuple[str, ...] = ()  # explainers that are left out
 
     def points(self) -> list[tuple[int, int]]:
         """The lengths and batches that are measured."""
@@ -82,8 +76,6 @@ def models(lengths: Sequence[int]) -> Iterator[tuple[int, Recommender]]:
         data = Data(world.load(), DataOptions(history=length), TrainOptions(), SEED)
         torch.manual_seed(SEED)
         encoder = SmallEncoder()
-        from xrec_plugins.models.sequential import Sequential
-
         yield length, Sequential().build(data, encoder.encode(data.texts), encoder).eval()
 
 
@@ -116,7 +108,7 @@ def measure(size: Size) -> tuple[list[dict[str, Any]], dict[str, float]]:
                 explainer.fit(model, model.data_module)
             for batch in [batch for at, batch in size.points() if at == length]:
                 found = cost(explainer, model, inputs.rows(slice(0, batch)), size.repeats)
-                rows.append({"explainer": name, "length": length, "batch": batch, **found})
+                rows.append({"side": name, "length": length, "batch": batch, **found})
                 print(
                     f"{name}, length {length}, batch {batch}: {1000 * found['seconds']:.2f} ms an "
                     f"explanation, peak {found['peak'] / 2**20:.1f} MiB",
@@ -124,24 +116,3 @@ def measure(size: Size) -> tuple[list[dict[str, Any]], dict[str, float]]:
                 )
     peak = max(row["peak"] for row in rows)
     return rows, {"peak_over_bound": round(peak / BOUND, 3)}
-
-
-def main() -> None:
-    """Measure all points."""
-    given = arguments("What does an explanation cost by the history's length and by the batch?")
-    size = FULL if given.full else SHORT
-    settings = {
-        "form": f"{'full' if given.full else 'short'}: {size}",
-        "seed": SEED,
-        "threads": given.threads,
-        "bound": f"{BOUND / 2**20:g} MiB",
-        "warm-up": f"{WARM_UP} call and the one that measures memory",
-        "repeats": size.repeats,
-    }
-    header(("xrec", "torch", "captum", "shap", "numpy"), settings)
-    rows, figures = measure(size)
-    finish(given.out / "scaling.csv", rows, figures)
-
-
-if __name__ == "__main__":
-    main()

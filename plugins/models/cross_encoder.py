@@ -20,13 +20,13 @@ from xrec.data.batches import Batch
 from xrec.data.features import ITEM
 from xrec.data.module import Data
 from xrec.errors import RecipeError
+from xrec.filling import fill
 from xrec.models.attention import Watched, among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Linear
 from xrec.models.inputs import Inputs
 from xrec.models.language import LanguageModel
 from xrec.models.recommender import Recommender
-from xrec.recipe import fill
 from xrec_plugins.models.layout import Layout
 from xrec_plugins.models.sequential import Sequential, SequentialRecommender
 

@@ -20,7 +20,7 @@ from xrec.data.tables import Tables
 from xrec.data.tasks import CLICK, Task
 from xrec.data.truths import truths
 from xrec.errors import DataError
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 
 QUERY_BATCH = 256  # users ranked at once
 

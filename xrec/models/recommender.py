@@ -26,7 +26,7 @@ from xrec.models.inputs import Inputs
 from xrec.models.losses import Weighting, contrast, regress
 from xrec.models.quality import Ranked, ranking_metrics
 from xrec.models.rates import groups
-from xrec.recipe import TrainOptions
+from xrec.options import TrainOptions
 
 if TYPE_CHECKING:
     from xrec.models.language import LanguageModel

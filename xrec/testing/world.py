@@ -15,8 +15,8 @@ from xrec.data.module import Data
 from xrec.data.tables import Tables
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Architecture, Recommender
+from xrec.options import DataOptions, TrainOptions
 from xrec.plugins import factory
-from xrec.recipe import DataOptions, TrainOptions
 
 GENRES = ("comedy", "drama", "crime")
 
