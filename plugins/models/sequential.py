@@ -26,6 +26,7 @@ from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
 from xrec.errors import nearest
 from xrec.models.attention import Watched, among
+from xrec.models.distinct import distinct
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Product
 from xrec.models.inputs import Inputs
@@ -96,6 +97,7 @@ class SequentialRecommender(Recommender):
     """
 
     attends: ClassVar[bool] = True
+    apart: ClassVar[tuple[int, ...]] = (ITEM,)
     texts: Tensor
 
     def __init__(
@@ -186,9 +188,12 @@ class SequentialRecommender(Recommender):
         return inputs.values.shape[1] - 1 - self.views.slots
 
     def _state(self, inputs: Inputs) -> Tensor:
-        """(B, D) the user's state."""
-        state: Tensor = self.norm(self._read(inputs).after[-1])
-        return state
+        """(B, D) the user's state; where rows are of known sources, each is read once."""
+        if inputs.source is None or self.watching is not None:
+            state: Tensor = self.norm(self._read(inputs).after[-1])
+            return state
+        first, where = distinct(inputs.source, inputs.present[:, : self._query(inputs)])
+        return self._state(inputs.rows(first).from_source(None))[where]
 
     def _read(self, inputs: Inputs, whole: bool = False) -> Read:
         """What the layers make of the S = L + P + 1 slots of the user; the query is the last.

@@ -26,6 +26,7 @@ OPTIONS = {"counterfactual": {"k": 6}}
 #: Those that look into a model, have it embed a background, or exchange items, so that not any toy
 #: will do.
 INSIDE = [
+    "amortised_shapley",
     "attention_rollout",
     "counterfactual",
     "gradient_rollout",

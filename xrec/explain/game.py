@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xrec.explain.memory import TRIALS, Appetite, Meter, bound
 from xrec.explain.target import Target, logit
+from xrec.models.distinct import distinct
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
@@ -94,8 +95,8 @@ class Game:
 
     def _valued(self, part: Tensor, coalitions: Tensor) -> Tensor:
         """(P, C) values of the coalitions of some rows (P,)."""
-        first, count = int(part[0]), coalitions.shape[1]
-        mine = coalitions[first : first + len(part)].to(part.device)
+        begin, count = int(part[0]), coalitions.shape[1]
+        mine = coalitions[begin : begin + len(part)].to(part.device)
         inside = (mine & self.inputs.players[part][:, None]).flatten(0, 1)
         return self._merged(part.repeat_interleave(count), inside).view(len(part), count)
 
@@ -111,20 +112,22 @@ class Game:
 
     def _merged(self, row: Tensor, inside: Tensor) -> Tensor:
         """(N,) values of coalitions (N, F) of rows (N,), those that are the same found once."""
-        distinct, where = _unique(inside, row)
-        values = self._evaluated(row[distinct], inside[distinct])
-        self.evaluations += len(distinct)
+        first, where = distinct(row, inside)
+        values = self._evaluated(row[first], inside[first])
+        self.evaluations += len(first)
         return values[where]
 
     def _evaluated(self, row: Tensor, inside: Tensor) -> Tensor:
         """(N,) values of coalitions (N, F) of rows (N,), as many at once as memory allows.
 
-        Where the bound may be felt and what a row takes is not known, the first ones are trials.
+        Where the bound may be felt and what a row takes is not known, the first ones are trials,
+        each read by itself.
         """
 
-        def values(begin: int, size: int) -> Tensor:
+        def values(begin: int, size: int, trial: bool = False) -> Tensor:
             some = slice(begin, begin + size)
-            return self.target(self.model, self._masked(row[some], inside[some]))
+            masked = self._masked(row[some], inside[some])
+            return self.target(self.model, masked.from_source(None) if trial else masked)
 
         count, found, done = len(row), [], 0
         most, half = max(1, VECTORS // self._row), self._bytes // 2
@@ -140,7 +143,7 @@ class Game:
                 peaks = []
                 for size in TRIALS:
                     with Meter() as meter:
-                        found.append(values(done, size))
+                        found.append(values(done, size, trial=True))
                     peaks.append((size, meter.peak))
                     done += size
                 known[key] = Appetite.of(peaks)
@@ -150,7 +153,11 @@ class Game:
 
     def _masked(self, row: Tensor, inside: Tensor) -> Inputs:
         """The inputs of some rows with the players outside `inside` replaced."""
-        real, other = self.inputs.rows(row), self._stand_in.rows(row)
+        real = self.inputs.rows(row)
+        if self.absent == "remove":  # vectors stay, so that a model may see what rows share
+            fewer = real.present & (inside | real.features.fixed)
+            return real.with_present(fewer).from_source(row)
+        other = self._stand_in.rows(row)
         keep = inside | real.features.fixed
         players = real.present & ~real.features.fixed
         present = torch.where(keep, real.present, other.present & players)
@@ -174,15 +181,3 @@ class Game:
     def nothing(self) -> Tensor:
         """(B,) the value of none: the base."""
         return self.value(torch.zeros_like(self.inputs.present)[:, None])[:, 0]
-
-
-def _unique(inside: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions of the distinct (row, coalition) pairs, and for each pair which of them it is."""
-    wide = torch.nn.functional.pad(inside, (0, -inside.shape[1] % 64)).view(len(inside), -1, 8)
-    weight = 2 ** torch.arange(8, device=inside.device, dtype=torch.uint8)
-    bytes_ = (wide.to(torch.uint8) * weight).sum(-1, dtype=torch.uint8)
-    packed = torch.cat([row[:, None], bytes_.view(torch.int64)], dim=1)
-    _, where = torch.unique(packed, dim=0, return_inverse=True)
-    first = torch.full((int(where.max()) + 1,), len(where), device=where.device)
-    first.scatter_reduce_(0, where, torch.arange(len(where), device=where.device), "amin")
-    return first, where

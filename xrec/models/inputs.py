@@ -22,12 +22,15 @@ class Inputs:
     features: what each slot is.
     rivals (B, R) int64, optional: items that each user might be shown instead, the likeliest first,
         0 where there are fewer.
+    source (B,) int64, optional: rows of one source have the same vectors and differ in what is
+        present alone, so that a model may read once what is the same in several of them.
     """
 
     values: Tensor
     present: Tensor
     features: FeatureIndex
     rivals: Tensor | None = None
+    source: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -39,26 +42,31 @@ class Inputs:
 
     def rows(self, index: Tensor | slice) -> Inputs:
         """Some of the rows, in the order of `index`; a row may come more than once."""
-        rivals = None if self.rivals is None else self.rivals[index]
-        return Inputs(self.values[index], self.present[index], self.features.rows(index), rivals)
+        rivals, source = (None if t is None else t[index] for t in (self.rivals, self.source))
+        picked = (self.values[index], self.present[index], self.features.rows(index))
+        return Inputs(*picked, rivals, source)
 
     def to(self, device: torch.device | str) -> Inputs:
         """The same inputs on another device."""
-        rivals = None if self.rivals is None else self.rivals.to(device)
+        rivals, source = (None if t is None else t.to(device) for t in (self.rivals, self.source))
         moved = (self.values.to(device), self.present.to(device), self.features.to(device))
-        return Inputs(*moved, rivals)
+        return Inputs(*moved, rivals, source)
 
     def against(self, rivals: Tensor) -> Inputs:
         """The same inputs with the items (B, R) that they compete with."""
         return replace(self, rivals=rivals)
 
     def with_values(self, values: Tensor) -> Inputs:
-        """The same slots with other vectors (B, F, D)."""
-        return replace(self, values=values)
+        """The same slots with other vectors (B, F, D), of which no source is known."""
+        return replace(self, values=values, source=None)
 
     def with_present(self, present: Tensor) -> Inputs:
         """The same vectors, present (B, F) or not."""
         return replace(self, present=present)
+
+    def from_source(self, source: Tensor | None) -> Inputs:
+        """The same inputs, of which the sources (B,) are known, or none."""
+        return replace(self, source=source)
 
     def wide(self, slots: int) -> Inputs:
         """The same inputs with absent slots added at the end, `slots` in all."""
@@ -66,9 +74,8 @@ class Inputs:
         if not more:
             return self
         values = functional.pad(self.values, (0, 0, 0, more))
-        return Inputs(
-            values, functional.pad(self.present, (0, more)), self.features.wide(slots), self.rivals
-        )
+        present, features = functional.pad(self.present, (0, more)), self.features.wide(slots)
+        return Inputs(values, present, features, self.rivals, self.source)
 
     @classmethod
     def joined(cls, parts: Sequence[Inputs]) -> Inputs:

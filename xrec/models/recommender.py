@@ -41,6 +41,9 @@ class Recommender(LightningModule):
     """
 
     attends: ClassVar[bool] = False
+    #: Groups of slots whose presence leaves all others as they are read: rows of one source that
+    #: differ in these alone cost little more than one.
+    apart: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, data: Data) -> None:
         super().__init__()
