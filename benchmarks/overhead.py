@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.models.recommender import Recommender
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec.runs.training import new_trainer
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.datasets.planted import PlantedWorld

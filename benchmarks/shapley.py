@@ -45,7 +45,7 @@ from xrec.explain.probe import probe
 from xrec.explain.target import logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec.runs.training import fit
 from xrec_plugins.datasets.planted import PlantedWorld
 from xrec_plugins.encoders.hashed import Hashed

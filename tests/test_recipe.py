@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from xrec.errors import RecipeError
-from xrec.recipe import DataOptions, PretrainOptions, Recipe, TrainOptions, fill
+from xrec.filling import fill
+from xrec.options import DataOptions, PretrainOptions, TrainOptions
+from xrec.recipe import Recipe
 
 LEAST = {"name": "least", "data": {"dataset": "planted"}, "model": "sequential"}
 

@@ -21,6 +21,7 @@ model: {name: sequential, width: 16, layers: 1}
 train: {epochs: 1, batch: 16, negatives: 8}
 hooks: [{name: shrink, weight: 0.01}]
 explain: [{name: loudness, power: 2}]
+influence: [{name: namesake, top: 1}]
 fidelity: [completeness]
 protocol: {users: 4, repeats: 1, batch: 1}
 """
@@ -76,7 +77,9 @@ def test_runs_from_a_recipe(guest: Path) -> None:
     assert epoch["train_loss"] == pytest.approx(
         epoch["train_click"] + epoch["train_shrink"], rel=1e-4
     )
-    assert "loudness" in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "loudness" in report
+    assert "By namesake: all " in report
 
 
 def test_its_options_are_checked_like_anyones(guest: Path) -> None:
@@ -89,9 +92,14 @@ def test_its_options_are_checked_like_anyones(guest: Path) -> None:
 
 def test_passes_the_conformance_kit(guest: Path) -> None:
     check = (
-        "from xrec.testing import check_explainer, small_model\n"
+        "import torch\n"
+        "from xrec.testing import check_explainer, check_influence, small_model\n"
         "from xrec_loudness.explainer import Loudness\n"
-        "check_explainer(Loudness(), *small_model())"
+        "from xrec_loudness.namesake import Namesake\n"
+        "model, inputs = small_model()\n"
+        "check_explainer(Loudness(), model, inputs)\n"
+        "queries = model.data_module.queries('test', torch.arange(1, 4))\n"
+        "check_influence(Namesake(), model, queries)"
     )
     call = [guest / "venv" / "bin" / "python", "-c", check]
     done = subprocess.run(call, capture_output=True, text=True, check=False)

@@ -81,6 +81,11 @@ def xrec_metrics() -> Factories:  # type: ignore[empty-body]
 
 
 @hookspec
+def xrec_influences() -> Factories:  # type: ignore[empty-body]
+    """Influence: `xrec.influence.influence.Influence`, which trace back to training data."""
+
+
+@hookspec
 def xrec_trackers() -> Factories:  # type: ignore[empty-body]
     """Trackers: `xrec.runs.tracker.Tracker`, which give Lightning a logger."""
 

@@ -26,6 +26,7 @@ KINDS = {
     "compressor": "xrec_compressors",
     "mechanism": "xrec_mechanisms",
     "metric": "xrec_metrics",
+    "influence": "xrec_influences",
     "tracker": "xrec_trackers",
     "section": "xrec_sections",
     "hook": "xrec_hooks",

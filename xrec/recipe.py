@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from xrec import plugins
 from xrec.data.cleaning.finding import Step
 from xrec.data.cleaning.steps import DEFAULT, STEPS
 from xrec.data.tasks import CLICK, KNOWN, Task
 from xrec.errors import RecipeError, nearest
+from xrec.filling import fill, known_keys, one_line
+from xrec.options import (
+    AdaptOptions,
+    DataOptions,
+    PretrainOptions,
+    ProtocolOptions,
+    ReportOptions,
+    TrainOptions,
+)
 from xrec.tune.space import Range, TuneOptions
-
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -41,133 +47,6 @@ class Choice:
     def make(self) -> Any:
         """The plugin's object. Raises PluginError or RecipeError (unknown plugin, bad option)."""
         return fill(plugins.factory(self.kind, self.name), self.options, self.key)
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """data: how any dataset is cleaned, split and cut into windows."""
-
-    split: str = "leave_last_out"  # or leave_random_out: of each user, one event in any order
-    clean: Any = "default"  # or none, or a list of steps, "default" standing for its own
-    history: int = 50  # events that a model looks back on
-    min_events: int = 3  # users with fewer are left out: train, validate and test need one each
-    exclude_seen: bool = True  # rank only items that the user has not had
-
-    def __post_init__(self) -> None:
-        _one_of("split", self.split, ("leave_last_out", "leave_random_out"))
-        _at_least("history", self.history, 1)
-        _at_least("min_events", self.min_events, 3)
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """train: how the model is fitted."""
-
-    epochs: int = 20
-    batch: int = 64  # windows of history a step
-    optimizer: str = "adamw"
-    lr: float = 1e-3
-    rates: dict[str, float] = field(default_factory=dict)  # of parts of the model, by name
-    weight_decay: float = 0.01
-    momentum: float = 0.9  # SGD only
-    negatives: int = 128  # sampled a window
-    clip: float = 1.0  # largest norm of the gradient
-    monitor: str = "val_ndcg@10"
-    patience: int = 5  # epochs without a better `monitor` before stopping
-    validate: int = 0  # users, drawn by the seed, whose queries validate each epoch; 0: all
-    precision: str = "32"  # bf16: forward and backward in bfloat16 where that is safe
-    checkpoint: int = 200  # steps between checkpoints within an epoch; 0: none, at its end neither
-
-    def __post_init__(self) -> None:
-        _one_of("optimizer", self.optimizer, ("adamw", "sgd"))
-        for name in ("epochs", "batch", "negatives", "patience"):
-            _at_least(name, getattr(self, name), 1)
-        _one_of("precision", self.precision, ("32", "bf16"))
-        for name in ("checkpoint", "validate"):
-            _at_least(name, getattr(self, name), 0)
-        if self.lr <= 0 or self.clip <= 0 or any(rate <= 0 for rate in self.rates.values()):
-            raise ValueError("lr, clip and rates must be above 0")
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """pretrain: how the encoder is trained further on the items' texts, before it encodes them."""
-
-    name: str = "mlm"  # masked-language modelling
-    epochs: int = 3
-    lr: float = 5e-5
-    batch: int = 32  # texts a step
-    mask: float = 0.15  # share of a text's tokens that is to be guessed
-    held_out: float = 0.1  # share of the texts that are not learned from, for the perplexity
-
-    def __post_init__(self) -> None:
-        _one_of("name", self.name, ("mlm",))
-        for name in ("epochs", "batch"):
-            _at_least(name, getattr(self, name), 1)
-        if self.lr <= 0:
-            raise ValueError("lr must be above 0")
-        for name in ("mask", "held_out"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be between 0 and 1")
-
-
-@dataclass(frozen=True)
-class AdaptOptions:
-    """adapt: a new head on the trunk of a run that was trained before, which stays as it is."""
-
-    run: str  # the folder of that run
-    task: str  # the last of `tasks:`, which the head is for; the others are those of that run
-
-
-@dataclass(frozen=True)
-class ProtocolOptions:
-    """protocol: how explanations are scored and timed."""
-
-    users: int = 128  # test users whose top recommendation is explained
-    target: str = "logit"  # what is explained: or margin, over the runner-up, or a task's name
-    absent: str = "remove"  # what becomes of a feature outside the coalition
-    points: int = 10  # of a deletion or insertion curve
-    repeats: int = 20  # timed calls at batch 1
-    batch: int = 64  # rows of the throughput call
-    max_bytes: int = 2**30  # that explaining may hold at once, whatever the users
-
-    def __post_init__(self) -> None:
-        _one_of("absent", self.absent, ("remove", "baseline", "resample"))
-        for name in ("users", "points", "repeats", "batch", "max_bytes"):
-            _at_least(name, getattr(self, name), 1)
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """report: what is written for people."""
-
-    formats: list[str] = field(default_factory=lambda: ["html"])
-    sections: list[str] = field(
-        default_factory=lambda: [
-            "summary",
-            "training",
-            "quality",
-            "fidelity",
-            "recommendations",
-            "reproduce",
-        ]
-    )
-    explained: int = 5  # recommendations shown with their explanations
-
-    def __post_init__(self) -> None:
-        for name in self.formats:
-            _one_of("formats", name, ("html",))
-        _at_least("explained", self.explained, 1)
-
-
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is '{value}': {nearest(value, known)}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}, it must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -193,6 +72,7 @@ class Recipe:
     track: tuple[Choice, ...]
     explain: tuple[Choice, ...]
     fidelity: tuple[Choice, ...]
+    influence: tuple[Choice, ...]
     tune: TuneOptions | None
     resolved: Mapping[str, Any]
 
@@ -212,7 +92,7 @@ class Recipe:
         except RecipeError:
             raise
         except Exception as error:  # yaml and OmegaConf raise many kinds, all about the text
-            raise RecipeError(f"recipe {path}: cannot be read: {_one_line(error)}") from error
+            raise RecipeError(f"recipe {path}: cannot be read: {one_line(error)}") from error
         if not isinstance(resolved, dict):
             raise RecipeError(f"recipe {path}: it must be a mapping of keys such as 'data:'")
         return cls.of({str(key): value for key, value in resolved.items()})
@@ -220,7 +100,7 @@ class Recipe:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Recipe:
         """The recipe that a plain mapping describes. Raises RecipeError as `load` does."""
-        _known_keys(given, _KEYS, "")
+        known_keys(given, _KEYS, "")
         for key in ("name", "data", "model"):
             if key not in given:
                 raise RecipeError(f"{key}: this key is missing from the recipe")
@@ -294,6 +174,7 @@ _LISTS = {
     "track": "tracker",
     "explain": "explainer",
     "fidelity": "metric",
+    "influence": "influence",
 }
 _KEYS = (
     "name", "seed", "data", "encoder", "pretrain", "model", "tasks", "train", "adapt", "protocol",
@@ -449,60 +330,6 @@ def _choice(kind: str, given: Any, key: str) -> Choice:
     return Choice(kind, given["name"], {k: v for k, v in given.items() if k != "name"}, key)
 
 
-def fill(schema: type[Options], given: Any, key: str) -> Options:
-    """Make the options dataclass `schema` from plain values, checking names and types.
-
-    Raises RecipeError that names the key: unknown (with the nearest), missing, of a wrong type, or
-    refused by the dataclass itself with a ValueError.
-    """
-    if not isinstance(given, Mapping):
-        raise RecipeError(f"{key}: expected a mapping of options, got '{given}'")
-    known = [f for f in fields(schema) if f.init]  # type: ignore[arg-type]
-    _known_keys(given, [f.name for f in known], key)
-    for f in known:
-        if f.default is MISSING and f.default_factory is MISSING and f.name not in given:
-            raise RecipeError(f"{key}.{f.name}: this option must be given")
-    try:
-        config = OmegaConf.structured(_given(schema))
-        OmegaConf.set_readonly(config, False)
-        typed = OmegaConf.merge(config, dict(given))
-        values = {f.name: _plain(OmegaConf.select(typed, f.name)) for f in known}
-    except OmegaConfBaseException as error:
-        name = f"{key}.{error.full_key}" if error.full_key else key
-        raise RecipeError(f"{name}: {_one_line(error)}") from error
-    try:
-        return schema(**values)
-    except ValueError as error:
-        raise RecipeError(f"{key}: {error}") from error
-
-
-def _given(schema: type[Options]) -> type:
-    """The dataclass without the fields that are not options, but what it comes to hold."""
-    every = fields(schema)  # type: ignore[arg-type]
-    if all(f.init for f in every):
-        return schema
-    types = get_type_hints(schema)
-    options: list[tuple[str, Any, Any]] = [
-        (f.name, types[f.name], field(default=f.default, default_factory=f.default_factory))
-        if f.default is MISSING
-        else (f.name, types[f.name], field(default=f.default))
-        for f in every
-        if f.init
-    ]
-    return make_dataclass(schema.__name__, options)
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-def _known_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in given:
-        if key not in known:
-            name = f"{where}.{key}" if where else str(key)
-            raise RecipeError(f"{name}: there is no such key; {nearest(str(key), known)}")
-
-
 def _dotlist(overrides: Sequence[str]) -> Any:
     for override in overrides:
         if "=" not in override:
@@ -512,7 +339,3 @@ def _dotlist(overrides: Sequence[str]) -> Any:
 
 def _is_folder_name(name: str) -> bool:
     return bool(name) and name.replace("-", "").replace("_", "").isalnum()
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -20,13 +20,13 @@ from xrec.data.batches import Batch
 from xrec.data.features import ITEM
 from xrec.data.module import Data
 from xrec.errors import RecipeError
+from xrec.filling import fill
 from xrec.models.attention import Watched, among
 from xrec.models.encoder import Encoder, Reader
 from xrec.models.heads import Linear
 from xrec.models.inputs import Inputs
 from xrec.models.language import LanguageModel
 from xrec.models.recommender import Recommender
-from xrec.recipe import fill
 from xrec_plugins.models.layout import Layout
 from xrec_plugins.models.sequential import Sequential, SequentialRecommender
 
@@ -154,6 +154,11 @@ class CrossEncoderRecommender(Recommender):
         closing = features.fixed & (features.place >= self.layout.size - len(self.layout.closing))
         present = torch.where(kept, inputs.present[at], there | closing)
         return Inputs(values, present, features, inputs.rivals)
+
+    def padding(self, inputs: Inputs) -> Tensor:
+        """(B, F, D) the word vector of the token that fills rows."""
+        filler = torch.tensor(self.language.filler, device=inputs.values.device)
+        return self.language.word_vectors(filler).to(inputs.values).expand_as(inputs.values)
 
     def by_layer(self, inputs: Inputs, items: Tensor) -> list[Tensor]:
         """(B, K) of items (B, K) from the words alone, and from the states after each layer."""

@@ -36,6 +36,8 @@ from xrec.models.recommender import Recommender
 from xrec_plugins.models.reading import Reading
 from xrec_plugins.models.views import VIEWS, Views
 
+MANY = 8  # times as many items as are asked for: multiplying with all is quicker than picking
+
 
 @dataclass(frozen=True)
 class Sequential:
@@ -173,10 +175,13 @@ class SequentialRecommender(Recommender):
 
     def scores(self, inputs: Inputs, tasks: Sequence[int]) -> list[Tensor]:
         """(B,) what each of some tasks says; the history is read once for all."""
-        state = self._state(inputs)
-        views = slice(self._query(inputs) + 1, None)
-        item = torch.where(inputs.present[:, views, None], inputs.values[:, views], 0).sum(1)
+        state, item = self._state(inputs), self._item(inputs)
         return [self.heads[at](state, item) for at in tasks]
+
+    def _item(self, inputs: Inputs) -> Tensor:
+        """(B, D) the candidate's vector: the sum of its views."""
+        views = slice(self._query(inputs) + 1, None)
+        return torch.where(inputs.present[:, views, None], inputs.values[:, views], 0).sum(1)
 
     def _query(self, inputs: Inputs) -> int:
         """The slot of the query."""
@@ -255,6 +260,12 @@ class SequentialRecommender(Recommender):
         """(B, K) what the model says of items (B, K): the history is read once for all."""
         return self._of_items(self._state(inputs), items)
 
+    def compared(self, inputs: Inputs, items: Tensor) -> Tensor:
+        """(B, 1 + K) of the candidate and of items (B, K): the history is read once for all."""
+        state = self._state(inputs)
+        own = self._first(state, self._item(inputs))
+        return torch.cat([own[:, None], self._of_items(state, items)], dim=1)
+
     def by_layer(self, inputs: Inputs, items: Tensor) -> list[Tensor]:
         """(B, K) of items (B, K) before any layer, and after each."""
         return [self._of_items(self.norm(state), items) for state in self._read(inputs).after]
@@ -274,9 +285,14 @@ class SequentialRecommender(Recommender):
         return None if self.reading is None else self.reading.language
 
     def _of_items(self, state: Tensor, items: Tensor) -> Tensor:
-        """(B, K) the first task's product of states (B, D) with items (B, K)."""
-        vectors = functional.embedding(items, self.items())
-        found: Tensor = self._first(state[:, None], vectors)
+        """(B, K) the first task's product of states (B, D) with items (B, K).
+
+        Where these are a good part of the catalogue, the whole of it is the quicker product.
+        """
+        head, vectors = self._first, self.items()
+        if len(vectors) <= MANY * items.shape[1]:
+            return (head.query(state) @ vectors.T + head.bias).gather(1, items)
+        found: Tensor = head(state[:, None], functional.embedding(items, vectors))
         return found
 
     def catalogue(self, batch: Batch) -> Tensor:

@@ -12,21 +12,31 @@ from xrec.report.words import feature, plain
 from xrec.runs import explanations
 from xrec.runs.run import Run
 
+SHARED = (
+    "A bar is an equal share of what the score (a logit: the higher, the likelier) loses without "
+    "all the past events that are named."
+)
+
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The first recommendations of a few test users, explained by the recipe's first explainer."""
+    """The first recommendations of a few test users, explained by the recipe's first explainer.
+
+    One that seeks features to take away has a section of its own, and is the last to be taken here.
+    """
 
     def render(self, run: Run) -> Chapter:
         """Read `explanations/` and `recommendations.parquet`."""
         title = "Recommendations, explained"
         if not run.explainers():
             return Chapter(title, [Text("No explainer was asked for.")])
-        label = next(iter(run.explainers()))
+        label = min(run.explainers(), key=lambda each: explanations.seeks(run.store, each))
         table, _, inputs = run.explained()
         told = explanations.read(run.store, label, inputs)
         rows = list(zip(table["user"], table["title"], strict=True))[: run.recipe.report.explained]
         cards = [card(told, at, f"user {user}", item) for at, (user, item) in enumerate(rows)]
+        if told.removal is not None:
+            return Chapter(title, [Text(SHARED), *cards])
         about = Text(
             "A bar is what one feature adds to the score (a logit: the higher, the likelier), as "
             f"{plain(label)} says. To the right, in blue, it speaks for the item; to the left, in "

@@ -14,7 +14,7 @@ from xrec.data import leakage as leaks
 from xrec.data.leakage import Check, from_the_future, held_out, leakage, trained_on
 from xrec.data.module import Data
 from xrec.errors import DataError
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec.testing import small_data
 
 

@@ -20,7 +20,7 @@ from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.data.tables import INTERACTIONS, Tables
 from xrec.errors import DataError
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec.testing import small_data
 
 

@@ -67,6 +67,23 @@ def test_values_are_those_of_inputs_built_by_hand(make, absent: str) -> None:
         assert found[row].tolist() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("max_bytes", [1, 2**29])
+def test_coalitions_of_any_rows_in_any_order(max_bytes: int) -> None:
+    model, inputs = toy()
+    coalitions = draws(inputs, 6)
+    row = torch.tensor([4, 0, 0, 3, 4, 0])
+    mixed = coalitions[row, torch.arange(6)]
+    mixed[2] = mixed[1]
+    game = Game(model, inputs, max_bytes=max_bytes)
+    for at, found in enumerate(game.each(row, mixed).tolist()):
+        (expected,) = by_hand(model, inputs, int(row[at]), mixed[at : at + 1])
+        assert found == pytest.approx(expected, abs=1e-9)
+    inside = (mixed & inputs.players[row]).tolist()
+    distinct = {(int(at), *each) for at, each in zip(row, inside, strict=True)}
+    assert game.evaluations == (len(distinct) if max_bytes > 1 else 6)
+    assert game.each(row[:0], mixed[:0]).shape == (0,)
+
+
 def test_a_baseline_has_its_own_vector_for_each_slot() -> None:
     model, inputs = toy()
     coalitions, baseline = draws(inputs, 12), torch.randn(7, 3, dtype=torch.double)

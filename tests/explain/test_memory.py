@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -81,6 +83,6 @@ def test_a_failure_on_trial_leaves_no_meter_behind():
     model, inputs = small_model(users=8)
     inside = torch.rand(8, 300, inputs.values.shape[1]) < 0.5
     with pytest.raises(XrecError) as caught:
-        Game(model, inputs, margin, max_bytes=10_000).value(inside)
+        Game(model, replace(inputs, rivals=None), margin, max_bytes=10_000).value(inside)
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
     assert caught.value is not None

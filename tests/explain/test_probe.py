@@ -51,6 +51,26 @@ def test_counts_the_rows_that_are_scored(small) -> None:
     assert cost.seconds > 0
 
 
+def test_a_row_that_is_read_once_for_many_items_counts_once(small) -> None:
+    model, inputs = small
+    items = torch.tensor([[1, 2, 3, 4]] * 3)
+    with probe(model) as cost, torch.no_grad():
+        model.choices(inputs, items)
+        model.compared(inputs, items)
+    assert cost.forward == 3 + 3
+
+
+def test_items_that_are_scored_one_after_the_other_count_each(small, monkeypatch) -> None:
+    model, inputs = small
+    monkeypatch.setattr(type(model), "choices", Recommender.choices)
+    monkeypatch.setattr(type(model), "compared", Recommender.compared)
+    items = torch.tensor([[1, 2, 3, 4]] * 3)
+    with probe(model) as cost, torch.no_grad():
+        model.choices(inputs, items)
+        model.compared(inputs, items)
+    assert cost.forward == 3 * 4 + 3 * 5
+
+
 def test_counts_rows_asked_through_forward() -> None:
     model, _ = small_model(history=4, users=3)
     batch = model.data_module.queries("test", torch.arange(1, 4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from explain.toys import listed, ones
@@ -9,7 +11,7 @@ from explain.toys import listed, ones
 from xrec.data.features import ITEM
 from xrec.data.tasks import CLICK, KNOWN
 from xrec.errors import XrecError
-from xrec.explain.target import logit, margin, target_named, task
+from xrec.explain.target import lead, logit, margin, target_named, task
 from xrec.testing import small_model
 
 
@@ -48,7 +50,10 @@ def test_gradients_reach_the_users_vectors_through_both():
 
 def test_without_rivals_there_is_no_margin():
     model, inputs = small_model()
-    for given in (inputs, inputs.against(torch.zeros(4, 0, dtype=torch.long))):
+    for given in (
+        replace(inputs, rivals=None),
+        inputs.against(torch.zeros(4, 0, dtype=torch.long)),
+    ):
         with pytest.raises(XrecError, match="name no runner-up"):
             margin(model, given)
 
@@ -81,3 +86,31 @@ def test_joined_inputs_are_as_wide_as_the_widest():
     assert both.present.tolist() == [[True, True, False], [True, True, True]]
     assert both.players.tolist() == both.present.tolist()
     assert model.score(both).tolist() == [3, 15]
+
+
+def test_the_lead_is_over_the_rival_at_the_last_place_whichever_it_is():
+    model, inputs = small_model(users=3)
+    rivals = torch.tensor([[3, 1, 7, 9], [0, 4, 1, 6], [5, 0, 0, 8]])
+    against = inputs.against(rivals)
+    with torch.no_grad():
+        mine = model.score(inputs)
+        for first in range(1, 6):
+            found = lead(first)(model, against)
+            for row in range(3):
+                one = inputs.rows(torch.tensor([row]))
+                theirs = sorted(
+                    (
+                        float(model.score(model.exchanged(one, torch.tensor([item]))))
+                        for item in rivals[row].tolist()
+                        if item
+                    ),
+                    reverse=True,
+                )
+                over = theirs[first - 1] if first <= len(theirs) else -torch.inf
+                assert float(found[row]) == pytest.approx(float(mine[row]) - over, abs=1e-6)
+
+
+def test_without_rivals_there_is_no_lead():
+    model, inputs = small_model()
+    with pytest.raises(XrecError, match="name no rivals"):
+        lead(3)(model, replace(inputs, rivals=None))

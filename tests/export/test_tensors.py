@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xrec.data.module import Data
 from xrec.data.tables import Tables
 from xrec.export.tensors import unpeopled
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec.testing.world import small_data
 
 word = st.text("abcdefgh", min_size=1, max_size=2)

@@ -23,8 +23,8 @@ from xrec.errors import XrecError
 from xrec.models.inputs import Inputs
 from xrec.models.quality import ranking_metrics
 from xrec.models.recommender import Recommender
+from xrec.options import TrainOptions
 from xrec.plugins import new_manager
-from xrec.recipe import TrainOptions
 from xrec.testing import check_model, small_data, small_model
 
 

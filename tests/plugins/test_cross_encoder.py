@@ -20,10 +20,10 @@ from xrec.explain.game import Game
 from xrec.explain.target import logit
 from xrec.fidelity.truth import laid_out
 from xrec.models.recommender import Recommender
-from xrec.plugins import new_manager
+from xrec.plugins import factory, new_manager
 from xrec.report.card import card
 from xrec.runs.training import fit
-from xrec.testing import check_explainer, check_model, small_data
+from xrec.testing import check_explainer, check_influence, check_model, small_data
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.encoders.pretrained import Pretrained
 from xrec_plugins.explainers.attention_rollout import AttentionRollout
@@ -443,3 +443,15 @@ def test_a_run_from_data_to_report(shelf, tmp_path: Path):
     assert truth[inputs.features.parent >= 0].isnan().all()
     assert truth[(inputs.features.group == FIXED) | (inputs.features.group == ITEM)].isnan().all()
     assert "Within " in (done.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("tracin", {}), ("influence_functions", {"iterations": 6, "dimensions": 3})],
+)
+def test_it_is_traced_back_to_what_it_was_trained_on(shelf, name: str, options: dict[str, int]):
+    """Its loss draws negatives, and its language model's attention has a second derivative."""
+    model = _model(shelf("bert"))
+    queries = model.data_module.queries("test", torch.arange(1, 3))
+    method = factory("influence", name)(interactions=6, parts=["language", "heads"], **options)
+    check_influence(method, model, queries)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from xrec.explain import gradients
 from xrec.explain.target import logit
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.testing import small_model
-from xrec_plugins.explainers import integrated_gradients
 from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
 
 QUICK = settings(deadline=None, derandomize=True, database=None, max_examples=25)
@@ -143,7 +143,8 @@ def test_is_the_gauss_legendre_sum_of_gradients_on_the_path() -> None:
 def test_rows_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     model, inputs = wild()
     whole = IntegratedGradients(10).explain(model, inputs, logit)
-    monkeypatch.setattr(integrated_gradients, "ROWS", at_once)
+    bytes_a_row = inputs.values[0].nbytes + 1
+    monkeypatch.setattr(gradients, "VECTORS", at_once * bytes_a_row)
     parts = IntegratedGradients(10).explain(model, inputs, logit)
     assert torch.allclose(parts.values, whole.values, atol=1e-5)
     assert parts.cost.forward == whole.cost.forward

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.fidelity.truth import Planted, Truth
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 from xrec_plugins.datasets import planted
 from xrec_plugins.datasets.planted import CATEGORIES, PlantedWorld, log_odds, pull
 

@@ -14,7 +14,7 @@ from xrec.report.page import page
 from xrec.report.section import Card, Code, Picture, Table, Terms, Text
 from xrec.runs.run import Run
 
-SECTIONS = ("summary", "training", "quality", "fidelity", "recommendations", "reproduce")
+SECTIONS = ("summary", "training", "quality", "fidelity", "recommendations", "layers", "reproduce")
 
 
 @pytest.mark.parametrize("name", SECTIONS)

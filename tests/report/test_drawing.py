@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 from reading import Node, read
 
-from xrec.report.drawing import BLUE, BROWN, SOFT, Dot, course, duration, scatter
+from xrec.report.drawing import BLUE, BROWN, SOFT, Dot, columns, course, duration, scatter
 from xrec.report.page import page
 from xrec.report.section import Chapter, Picture
 
@@ -157,6 +157,24 @@ def test_epochs_are_whole_and_within_the_course(steps: list[int]) -> None:
     assert set(ticks) <= set(steps)
 
 
+def test_columns_are_as_high_as_their_counts_which_stand_above_them() -> None:
+    tree = read(columns(["1", "2", "none"], [4, 0, 2], "events"))
+    filled = [p for p in tree.all("path") if f"fill: {BLUE}" in p.attrs.get("style", "")]
+    tall = []
+    for each in filled:
+        heights = [float(y) for _, y in re.findall(r"[ML] ([\d.-]+) ([\d.-]+)", each.attrs["d"])]
+        tall.append(max(heights) - min(heights))
+    assert tall == [pytest.approx(2 * tall[2], rel=0.01), 0, tall[2]]
+    said = [node.text for node in tree.all("text")]
+    assert {"events", "1", "2", "none", "4", "0"} <= set(said)
+
+
+def test_a_course_may_be_over_other_steps_than_epochs() -> None:
+    words = texts(read(course([0, 1, 2], [0.1, 0.4, 0.2], title="layer")))
+    assert "layer" in words
+    assert "epoch" not in words
+
+
 # On a page
 
 
@@ -186,6 +204,9 @@ def test_drawings_on_a_page_fetch_nothing_and_share_no_names() -> None:
         scatter([dot("a", 1, 1)], "lower"),
         course([1, 2], [0.1, 0.2]),
         course([1, 2], [0.1, 0.2], 1),
+        course([1, 2], [0.1, 0.2], title="layer"),
+        columns(["1", "2"], [3, 4], "events"),
+        columns(["1", "2"], [3, 4], "layers"),
     ]
     tree = read(page("a run", [Chapter("c", [Picture(svg, "w") for svg in drawn])]))
     ids = [node.attrs["id"] for node in tree.walk() if "id" in node.attrs]

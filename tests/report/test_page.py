@@ -64,6 +64,12 @@ def test_a_page_has_landmarks_and_links_to_its_chapters() -> None:
         assert section.attrs["aria-labelledby"] == section.one("h2").attrs["id"]
 
 
+def test_chapters_with_nothing_to_tell_are_left_out() -> None:
+    tree = read(page("a run", [Chapter("One", [Text("a")]), Chapter("Two"), Chapter("Three", [])]))
+    assert [a.text for a in tree.one("nav").all("a")] == ["One"]
+    assert len(tree.one("main").all("section")) == 1
+
+
 def test_everything_is_escaped() -> None:
     blocks: list[Block] = [
         Text(EVIL),

@@ -17,7 +17,7 @@ from xrec.errors import RecipeError, RunError, TrainingError, XrecError
 from xrec.export.export import export, load
 from xrec.models.language import LanguageModel
 from xrec.models.masking import Guesser
-from xrec.recipe import PretrainOptions
+from xrec.options import PretrainOptions
 from xrec.runs import pretraining
 from xrec.runs.pretraining import Course, split
 from xrec.runs.run import Run

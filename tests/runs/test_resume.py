@@ -109,7 +109,7 @@ def test_killed_in_training_and_in_explaining(
     said = finish(tiny_recipe, out)
     done = [line for line in said if line.endswith("done before")]
     assert [line.split(":")[0] for line in done] == [
-        "data", "encode", "train", "quality", "recommend", "explain.leave_one_out",
+        "data", "encode", "train", "quality", "recommend", "layers", "explain.leave_one_out",
     ]  # fmt: skip
     assert_same_numbers(out, whole)
 

@@ -50,6 +50,7 @@ INSTALLED = [listing.name for listing in listings("explainer") if listing.packag
 #: Options that make an explainer quick, where its own are for models in earnest.
 QUICK: dict[str, dict[str, Any]] = {
     "captum_kernel_shap": {"evaluations": 64},
+    "counterfactual": {"k": 2},  # of the five rivals that there are in these worlds
     "kernel_shap": {"evaluations": 130},
     "lime": {"evaluations": 64},
     "permutation_shap": {"permutations": 2},

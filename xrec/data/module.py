@@ -20,7 +20,7 @@ from xrec.data.tables import Tables
 from xrec.data.tasks import CLICK, Task
 from xrec.data.truths import truths
 from xrec.errors import DataError
-from xrec.recipe import DataOptions, TrainOptions
+from xrec.options import DataOptions, TrainOptions
 
 QUERY_BATCH = 256  # users ranked at once
 
@@ -160,6 +160,14 @@ class Data(LightningDataModule):
         learned = torch.arange(length)[None, :] >= first_new[:, None]
         return replace(batch, learned=learned, truth=truth)
 
+    def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, N) items drawn uniformly from those that users (B,) do not have in training."""
+        weight = (~self.seen(users, "train")).float()
+        weight[:, 0] = 0
+        weight[weight.sum(1) == 0, 1:] = 1  # a user who has had everything
+        count = self.train.negatives
+        return torch.multinomial(weight, count, replacement=True, generator=generator)
+
     def train_dataloader(self) -> Iterable[Batch]:
         """Training windows in a new order, with new negatives, for the trainer's present epoch."""
         epoch = self.trainer.current_epoch if self.trainer else 0
@@ -208,7 +216,7 @@ class _Windows:
             self._before = None
         for index in order.split(self.data.train.batch)[self.served :]:
             batch = self.windows.rows(index)
-            negatives = self._negatives(batch.user, self.generator)
+            negatives = self.data.negatives(batch.user, self.generator)
             self.served += 1
             yield replace(batch, negatives=negatives)
 
@@ -219,14 +227,6 @@ class _Windows:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Serve, the next time only, the batches after those of `state`."""
         self._before = state
-
-    def _negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, N) items drawn uniformly from those that each user does not have in training."""
-        weight = (~self.data.seen(users, "train")).float()
-        weight[:, 0] = 0
-        weight[weight.sum(1) == 0, 1:] = 1  # a user who has had everything
-        count = self.data.train.negatives
-        return torch.multinomial(weight, count, replacement=True, generator=generator)
 
 
 class _Queries(IterableDataset):

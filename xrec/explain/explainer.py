@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
 
@@ -43,7 +43,8 @@ class Trained(Protocol):
     """An explainer that learns from the data before it explains.
 
     In a run `fit` is called once; what `state` then gives is kept among the run's files, and
-    `restore` is called with it wherever the run explains again.
+    `restore` is called with it wherever the run explains again. One that by its options has nothing
+    to learn says so by a property `learns` that is False.
     """
 
     def fit(self, model: Recommender, data: Data) -> dict[str, Any]:
@@ -54,6 +55,11 @@ class Trained(Protocol):
 
     def restore(self, state: Mapping[str, Tensor], model: Recommender, data: Data) -> None:
         """Be as after the `fit` that gave this state."""
+
+
+def learns(explainer: object) -> TypeGuard[Trained]:
+    """Whether an explainer must learn before it explains."""
+    return isinstance(explainer, Trained) and getattr(explainer, "learns", True)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xrec.data.features import GROUPS, FeatureIndex
 from xrec.explain.cost import Cost
+from xrec.explain.removal import Removal
 from xrec.models.inputs import Inputs
 
 
@@ -27,6 +28,9 @@ class Explanation:
         |sum of values - (score - base)|, or a standard error; NaN where it has none.
     cost: what it took. explainer, target: their names.
     deviation (B, F), optional: the standard error of each value, by the explainer's own estimate.
+    steps (B,) int64, optional: the evaluations that each row took, where that differs by row.
+    removal, optional: what was found, where the explainer sought features to take away; the values
+        are then the shares of these in what the target loses without them.
     """
 
     values: Tensor
@@ -39,6 +43,8 @@ class Explanation:
     explainer: str
     target: str = "logit"
     deviation: Tensor | None = None
+    steps: Tensor | None = None
+    removal: Removal | None = None
 
     @classmethod
     def of(
@@ -51,6 +57,8 @@ class Explanation:
         explainer: str,
         error: Tensor | None = None,
         deviation: Tensor | None = None,
+        steps: Tensor | None = None,
+        removal: Removal | None = None,
     ) -> Explanation:
         """An explanation of `inputs`; its error is the completeness gap unless one is given."""
         players = inputs.players
@@ -61,7 +69,7 @@ class Explanation:
         if deviation is not None:
             deviation = torch.where(players, deviation, 0).detach()
         told = (values, players, inputs.features, score, base, error, cost, explainer)
-        return cls(*told, deviation=deviation)
+        return cls(*told, deviation=deviation, steps=steps, removal=removal)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -81,7 +89,8 @@ class Explanation:
         """
         present = self.features.gathered(self.present.long()) > 0
         values = self.features.gathered(self.values)
-        return replace(self, values=values, present=present, deviation=None)
+        removal = None if self.removal is None else self.removal.summed(self.features)
+        return replace(self, values=values, present=present, deviation=None, removal=removal)
 
     def parts(self, row: int, slot: int) -> list[int]:
         """The slots of a row that are part of a slot and were attributed, largest first by size."""
@@ -130,6 +139,8 @@ class Explanation:
             base=base,
             error=error,
             deviation=None if self.deviation is None else self.deviation[index],
+            steps=None if self.steps is None else self.steps[index],
+            removal=None if self.removal is None else self.removal.rows(index),
         )
 
     @classmethod
@@ -159,6 +170,10 @@ class Explanation:
             error=error,
             cost=cost,
             deviation=None if first.deviation is None else together("deviation"),
+            steps=None if first.steps is None else together("steps"),
+            removal=None
+            if first.removal is None
+            else Removal.joined([part.removal for part in parts if part.removal is not None]),
         )
 
     def to_arrow(self) -> pa.Table:

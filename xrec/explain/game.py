@@ -98,11 +98,24 @@ class Game:
         begin, count = int(part[0]), coalitions.shape[1]
         mine = coalitions[begin : begin + len(part)].to(part.device)
         inside = (mine & self.inputs.players[part][:, None]).flatten(0, 1)
-        row = part.repeat_interleave(count)
+        return self._merged(part.repeat_interleave(count), inside).view(len(part), count)
+
+    @torch.no_grad()
+    def each(self, row: Tensor, coalitions: Tensor) -> Tensor:
+        """(N,) values of coalitions (N, F) bool, each of the game of row (N,) int64."""
+        if not len(row):
+            return self.inputs.values.new_zeros(0)
+        block = max(1, self._bytes // (2 * CODES * coalitions.shape[1]))
+        inside = coalitions.to(row.device) & self.inputs.players[row]
+        parts = zip(row.split(block), inside.split(block), strict=True)
+        return torch.cat([self._merged(*part) for part in parts])
+
+    def _merged(self, row: Tensor, inside: Tensor) -> Tensor:
+        """(N,) values of coalitions (N, F) of rows (N,), those that are the same found once."""
         first, where = distinct(row, inside)
         values = self._evaluated(row[first], inside[first])
         self.evaluations += len(first)
-        return values[where].view(len(part), count)
+        return values[where]
 
     def _evaluated(self, row: Tensor, inside: Tensor) -> Tensor:
         """(N,) values of coalitions (N, F) of rows (N,), as many at once as memory allows.
@@ -120,7 +133,12 @@ class Game:
         most, half = max(1, VECTORS // self._row), self._bytes // 2
         if count * self._row * PLENTY > half:
             known = _appetites.setdefault(self.model, {})
-            key = (getattr(self.target, "__qualname__", ""), *self.inputs.values.shape[1:])
+            rivals = self.inputs.rivals  # a target may compare with all of them
+            key = (
+                getattr(self.target, "__qualname__", ""),
+                *self.inputs.values.shape[1:],
+                0 if rivals is None else rivals.shape[1],
+            )
             if key not in known and count >= sum(TRIALS):
                 peaks = []
                 for size in TRIALS:

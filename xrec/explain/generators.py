@@ -11,18 +11,23 @@ import torch
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within, the generators of random, numpy and torch (on the CPU) begin at `seed`.
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Within, the generators of random, numpy and torch begin at `seed`: the CPU's, and a GPU's.
 
-    Whatever happens inside, they are put back to where they were.
+    device: that whose generator it is, beside the CPU's. Whatever happens inside, all are put back
+    to where they were.
     """
-    plain, numbers, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)  # and no device's: those are not put back
-    try:
-        yield
-    finally:
-        random.setstate(plain)
-        np.random.set_state(numbers)
-        torch.set_rng_state(tensors)
+    gpu = device if device is not None and device.type == "cuda" else None
+    plain, numbers = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([] if gpu is None else [gpu]):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)  # and no other device's: those are not put back
+        if gpu is not None:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(plain)
+            np.random.set_state(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,10 +48,15 @@ def probe(model: Recommender) -> Iterator[Cost]:
 
 @contextmanager
 def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
-    """Count rows in `score`, in its gradient, and in `attend`, whoever calls them."""
+    """Count rows in `score`, in its gradient and in what may do without it, whoever calls them.
+
+    A model whose choices are scores of one item after another counts each; one that reads a row
+    once for all of them counts it once.
+    """
     own: dict[str, Any] = vars(model)
     score, attend = model.score, model.attend
-    shadowed: dict[str, Any] = {name: own[name] for name in ("score", "attend") if name in own}
+    names = ("score", "attend", "choices", "compared")
+    shadowed: dict[str, Any] = {name: own[name] for name in names if name in own}
 
     def counted_score(inputs: Inputs, *task: int) -> Tensor:
         cost.forward += len(inputs)
@@ -64,12 +69,23 @@ def _counted(model: Recommender, cost: Cost) -> Iterator[None]:
         cost.forward += len(inputs)
         return attend(inputs)
 
-    own["score"] = counted_score
-    own["attend"] = counted_attend
+    def counted(read: Callable[[Inputs, Tensor], Tensor]) -> Callable[[Inputs, Tensor], Tensor]:
+        def counting(inputs: Inputs, items: Tensor) -> Tensor:
+            before = cost.forward
+            said = read(inputs, items)
+            if cost.forward == before:
+                cost.forward += len(inputs)
+            return said
+
+        return counting
+
+    several = (counted(model.choices), counted(model.compared))
+    own.update(zip(names, (counted_score, counted_attend, *several), strict=True))
     try:
         yield
     finally:
-        del own["score"], own["attend"]
+        for name in names:
+            del own[name]
         own.update(shadowed)
 
 

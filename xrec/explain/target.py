@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from xrec.data.tasks import Task
@@ -35,6 +36,26 @@ def margin(model: Recommender, inputs: Inputs) -> Tensor:
     other = model.exchanged(inputs, inputs.rivals[:, 0])
     mine, theirs = model.score(Inputs.joined([inputs, other])).chunk(2)
     return mine - theirs
+
+
+def lead(first: int) -> Target:
+    """How far the score is above that of the rival at place `first`, whichever that is.
+
+    It is at least 0 where the item is among the first `first` of itself and `inputs.rivals`, ties
+    going to the item, and infinite where there are fewer rivals. Raises XrecError as `margin` does.
+    """
+
+    def ahead(model: Recommender, inputs: Inputs) -> Tensor:
+        rivals = inputs.rivals
+        if rivals is None:
+            raise XrecError("the inputs name no rivals: give them some by Inputs.against")
+        if rivals.shape[1] < first:
+            return torch.full_like(inputs.values[:, 0, 0], torch.inf)
+        said = model.compared(inputs, rivals)
+        theirs = said[:, 1:].masked_fill(rivals == 0, -torch.inf)
+        return said[:, 0] - theirs.topk(first, dim=1).values[:, -1]
+
+    return ahead
 
 
 def task(place: int) -> Target:

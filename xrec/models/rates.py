@@ -25,11 +25,11 @@ def groups(
     learning = {name: parameter for name, parameter in named if parameter.requires_grad}
     found: dict[str, list[nn.Parameter]] = {}
     for name, parameter in learning.items():
-        chosen = [start for start in _starts(name) if start in rates]
+        chosen = [start for start in starts(name) if start in rates]
         found.setdefault(chosen[-1] if chosen else "", []).append(parameter)
     for start in rates:
         if start not in found:
-            known = {each for name in learning for each in _starts(name)}
+            known = {each for name in learning for each in starts(name)}
             why = "longer names count for all that it begins" if start in known else ""
             raise RecipeError(
                 f"train.rates: no parameter that learns goes by '{start}'; "
@@ -38,6 +38,14 @@ def groups(
     return [{"params": some, "lr": rates.get(start, lr)} for start, some in found.items()]
 
 
-def _starts(name: str) -> list[str]:
+def starts(name: str) -> list[str]:
     """layers.0.qkv: layers, layers.0, layers.0.qkv."""
     return list(accumulate(name.split("."), lambda start, part: f"{start}.{part}"))
+
+
+def by_name(
+    named: Iterable[tuple[str, nn.Parameter]], grouped: Iterable[Mapping[str, Any]]
+) -> dict[str, float]:
+    """The rate of each parameter that is in one of an optimiser's groups, by its name."""
+    rates = {id(each): float(group["lr"]) for group in grouped for each in group["params"]}
+    return {name: rates[id(parameter)] for name, parameter in named if id(parameter) in rates}

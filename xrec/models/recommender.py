@@ -26,7 +26,7 @@ from xrec.models.inputs import Inputs
 from xrec.models.losses import Weighting, contrast, regress
 from xrec.models.quality import Ranked, ranking_metrics
 from xrec.models.rates import groups
-from xrec.recipe import TrainOptions
+from xrec.options import TrainOptions
 
 if TYPE_CHECKING:
     from xrec.models.language import LanguageModel
@@ -113,10 +113,21 @@ class Recommender(LightningModule):
         """
         raise XrecError(f"the model {type(self).__name__} cannot exchange the item of its inputs")
 
+    def padding(self, inputs: Inputs) -> Tensor:
+        """(B, F, D) the vectors that these slots would have as padding; zero by default."""
+        return torch.zeros_like(inputs.values)
+
     def choices(self, inputs: Inputs, items: Tensor) -> Tensor:
         """(B, K) what the model says of items (B, K) for the same users' features."""
         each = [self.score(self.exchanged(inputs, column)) for column in items.unbind(1)]
         return torch.stack(each, dim=1)
+
+    def compared(self, inputs: Inputs, items: Tensor) -> Tensor:
+        """(B, 1 + K) the score, and what `choices` says of items (B, K).
+
+        A model may read what they share once for all.
+        """
+        return torch.cat([self.score(inputs)[:, None], self.choices(inputs, items)], dim=1)
 
     @property
     def layers_read(self) -> Sequence[nn.Module]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xrec.data.features import BEHAVIOUR, PROFILE, SOCIAL
 from xrec.explain.explanation import Explanation
-from xrec.report import words
+from xrec.report import without, words
 from xrec.report.section import Bar, Card
 
 PERSONAL = (BEHAVIOUR, PROFILE, SOCIAL)  # the groups that tell of the user
@@ -19,8 +19,11 @@ def card(told: Explanation, row: int, user: str, item: str, within: int | None =
 
     Parts are added up to what they are part of, words to events. Its sentences name the largest
     positive contributions, what of the user speaks most for the item and against it, and the words
-    within one slot, else within the first reason: nothing that the explanation does not say.
+    within one slot, else within the first reason: nothing that the explanation does not say. What
+    would change without some features, where that was sought, has a card of its own.
     """
+    if told.removal is not None:
+        return without.card(told, row, user, item)
     parts, told = told, told.summed()
     slots = [slot for slot in told.top(SHOWN)[row].tolist() if slot >= 0]
     bars = [Bar(_bar_name(told, row, slot), float(told.values[row, slot])) for slot in slots]

@@ -79,10 +79,12 @@ def scatter(dots: Sequence[Dot], better: str) -> str:
         return _svg(axes, f"{better} {dots}")
 
 
-def course(steps: Sequence[int], values: Sequence[float], kept: int | None = None) -> str:
-    """Values over epochs as a line; the step at index `kept` is marked as the one kept."""
+def course(
+    steps: Sequence[int], values: Sequence[float], kept: int | None = None, title: str = "epoch"
+) -> str:
+    """Values over steps as a line; the step at index `kept` is marked as the one kept."""
     with style.context(["default", STYLE]):
-        axes = _axes(200, "epoch")
+        axes = _axes(200, title)
         axes.plot(steps, values, color=BLUE, linewidth=2)
         axes.set_xlim(min(steps) - 0.5, max(steps) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND, integer=True, min_n_ticks=1))
@@ -91,7 +93,19 @@ def course(steps: Sequence[int], values: Sequence[float], kept: int | None = Non
             mark = axes.plot(*at, "o", color=BROWN, markersize=9)
             name = _name(axes, *at, f"kept: {values[kept]:.3f}", BROWN)
             _place(axes, [name], mark, steps, values)
-        return _svg(axes, f"{steps} {values} {kept}")
+        return _svg(axes, f"{steps} {values} {kept} {title}")
+
+
+def columns(names: Sequence[str], counts: Sequence[int], title: str) -> str:
+    """A column for each name, as high as its count, which stands above it."""
+    with style.context(["default", STYLE]):
+        axes = _axes(200, title)
+        bars = axes.bar(range(len(names)), counts, color=BLUE, width=0.6)
+        axes.bar_label(bars, [str(count) for count in counts], padding=2, color=SOFT)
+        axes.set_xlim(-0.7, len(names) - 0.3)
+        axes.set_xticks(range(len(names)), names)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND, integer=True, min_n_ticks=1))
+        return _svg(axes, f"{names} {counts} {title}")
 
 
 def duration(milliseconds: float) -> str:

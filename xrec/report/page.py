@@ -15,7 +15,10 @@ NUMBER = re.compile(r"[<+−-]?\d[\d,]*(\.\d+)?( ± \d[\d,]*(\.\d+)?)?( ?%)?|–
 
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:
-    """The HTML of a report, its styles and pictures inside it: reading it fetches nothing."""
+    """The HTML of a report, its styles and pictures inside it: reading it fetches nothing.
+
+    Chapters without blocks, which have nothing to tell, are left out.
+    """
     environment = Environment(
         loader=PackageLoader("xrec", "report"),
         autoescape=True,
@@ -32,7 +35,8 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
         laid=_laid,
         signed=signed,
     )
-    return environment.get_template("page.html").render(title=title, chapters=chapters)
+    told = [chapter for chapter in chapters if chapter.blocks]
+    return environment.get_template("page.html").render(title=title, chapters=told)
 
 
 def _numeric(table: Table) -> list[bool]:

@@ -99,4 +99,7 @@ class Section(Protocol):
     """The contract of a section plugin."""
 
     def render(self, run: Run) -> Chapter:
-        """A chapter, made from the run's artefacts only."""
+        """A chapter, made from the run's artefacts only.
+
+        One without blocks, where there is nothing to tell, is left out of the report.
+        """

@@ -7,7 +7,7 @@ import torch
 from xrec import plugins
 from xrec.data.features import BEHAVIOUR
 from xrec.errors import RunError, nearest
-from xrec.explain.explainer import Choosing, Explainer, Trained
+from xrec.explain.explainer import Choosing, Explainer, learns
 from xrec.models.encoder import Reader
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -87,7 +87,7 @@ def _explainer(run: Run, label: str | None, model: Recommender) -> Explainer:
         if not chosen:
             raise RunError(f"run {run.folder} has no explainer: choose one with --explainer")
         label = next(iter(chosen))
-    if label in chosen and (model is run.model or not isinstance(chosen[label][1], Trained)):
+    if label in chosen and (model is run.model or not learns(chosen[label][1])):
         return ready(run, label)
     if label in chosen:
         return _taught(run, label, chosen[label][0].make(), model)
@@ -101,7 +101,7 @@ def _explainer(run: Run, label: str | None, model: Recommender) -> Explainer:
 
 
 def _taught(run: Run, label: str, explainer: Explainer, model: Recommender) -> Explainer:
-    if isinstance(explainer, Trained):
+    if learns(explainer):
         run.tell(f"{label} learns first …")
         explainer.fit(model, run.data)
     return explainer

@@ -9,7 +9,7 @@ import polars as pl
 
 from xrec import plugins
 from xrec.explain.bounded import explain_within
-from xrec.explain.explainer import Choosing, Explainer, Measured, Trained
+from xrec.explain.explainer import Choosing, Explainer, Measured, Trained, learns
 from xrec.explain.explanation import Explanation
 from xrec.fidelity.metric import Case
 from xrec.fidelity.protocol import latency
@@ -32,7 +32,7 @@ def fit(run: Run, label: str) -> None:
 def ready(run: Run, label: str) -> Explainer:
     """An explainer of the recipe, fit to explain: with what it learned, or having chosen."""
     explainer: Any = run.explainers()[label][1]
-    if isinstance(explainer, Trained):
+    if learns(explainer):
         state = run.store.tensors(f"explainers/{label}.safetensors")
         explainer.restore(state, run.model, run.data)
     if isinstance(explainer, Choosing):

@@ -15,15 +15,17 @@ from typing import Any
 from lightning import seed_everything
 
 from xrec import __version__
-from xrec.explain.explainer import Choosing, Trained
+from xrec.explain.explainer import Choosing, learns
 from xrec.files import digest
 from xrec.recipe import Recipe
 from xrec.runs import explaining, precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
+from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import Run, Tell
 from xrec.runs.store import key_of
+from xrec.runs.tracing import trace
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,17 @@ def stages(run: Run) -> Iterator[Stage]:
     fitted = (*before, "encode", "train")
     yield Stage("quality", works.measure_quality, (), fitted)
     yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
+    yield Stage("layers", decode, (), (*fitted, "recommend"))
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
-    yield from _explaining(run, (*fitted, "recommend"), said)
+    recommended = (*fitted, "recommend")
+    yield from _explaining(run, recommended, said)
+    for label, (choice, _) in run.influences().items():
+        told = (choice.name, choice.options, run.recipe.report.explained)
+        yield Stage(f"influence.{label}", partial(trace, label=label), told, recommended)
+    traced = tuple(f"influence.{label}" for label in run.influences())
     shown = asdict(run.recipe.report)
-    yield Stage("report", works.write_report, (shown,), ("quality", "recommend", *scored))
+    shown_of = ("quality", "recommend", "layers", *scored, *traced)
+    yield Stage("report", works.write_report, (shown,), shown_of)
 
 
 def _explaining(
@@ -117,7 +126,7 @@ def _explained(
     for label in labels:
         choice, explainer = run.explainers()[label]
         told, reads = (choice.name, choice.options), before
-        if isinstance(explainer, Trained):
+        if learns(explainer):
             work = partial(explaining.fit, label=label)
             yield Stage(f"fit.{label}", work, (*told, *said("seed")), before)
             reads = (*before, f"fit.{label}")

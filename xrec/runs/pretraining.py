@@ -18,7 +18,8 @@ from xrec.models.encoder import Adaptable, Encoder
 from xrec.models.family import POOLING, WEIGHTS, files, weights
 from xrec.models.language import LanguageModel, Tally
 from xrec.models.masking import Guesser, Puzzle
-from xrec.recipe import PretrainOptions, Recipe
+from xrec.options import PretrainOptions
+from xrec.recipe import Recipe
 from xrec.runs.resume import Resume, usable
 from xrec.runs.run import ADAPTED, Run, Tell
 from xrec.runs.training import fit_or_stop, new_trainer

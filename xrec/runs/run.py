@@ -104,6 +104,11 @@ class Run:
         pairs = zip(self.recipe.explain, self.made["explain"], strict=True)
         return {choice.label: (choice, explainer) for choice, explainer in pairs}
 
+    def influences(self) -> dict[str, tuple[Choice, Any]]:
+        """The recipe's influence methods by label: how they were chosen, and the objects."""
+        pairs = zip(self.recipe.influence, self.made["influence"], strict=True)
+        return {choice.label: (choice, method) for choice, method in pairs}
+
     def explained(self) -> tuple[pl.DataFrame, Batch, Inputs]:
         """The recommendations that the run explains: as a table, as a batch, as inputs."""
         table = self.store.table("recommendations.parquet").filter(pl.col("rank") == 1)

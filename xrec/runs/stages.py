@@ -29,6 +29,7 @@ from xrec.models.recommender import Recommender
 from xrec.recipe import step_of
 from xrec.report.page import page
 from xrec.runs.adapting import adapt
+from xrec.runs.kept import FOLDER, Kept, clear
 from xrec.runs.resume import position
 from xrec.runs.run import SHORTLIST, WEIGHTS, Run
 from xrec.runs.training import fit, new_trainer
@@ -79,7 +80,13 @@ def train(run: Run) -> None:
     begun = position(checkpoint, model, run.tell)
     step = begun.steps if begun else 0
     loggers = [tracker.logger(run.folder, "train", step) for tracker in run.made["track"]]
-    history = fit(model, run.data, loggers, run.folder, checkpoint, run.tell)
+    kept = Kept(run.folder / FOLDER, run.recipe.train.keep)
+    if begun is None:
+        clear(kept.folder)
+    watching = [kept] if kept.most else []
+    history = fit(model, run.data, loggers, run.folder, checkpoint, run.tell, watching)
+    for epoch in kept.epochs:
+        run.store.adopt(f"{FOLDER}/{kept.path(epoch).name}")
     model = plugins.chain(run.manager.hook.xrec_fitted, model, data=run.data)
     run.store.write_tensors(WEIGHTS, model.state_dict())
     sizes = {
@@ -206,7 +213,8 @@ def recommend(run: Run) -> None:
 
 
 def write_report(run: Run) -> None:
-    """Lay out the report's sections on one page."""
+    """Lay out the report's sections on one page; one that has nothing to say is left out."""
     blocks = [section.render(run) for section in run.made["sections"]]
+    blocks = [chapter for chapter in blocks if chapter.blocks]
     if "html" in run.recipe.report.formats:
         run.store.write_text("report.html", page(run.recipe.name, blocks))

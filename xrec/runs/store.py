@@ -82,6 +82,10 @@ class Store:
         with self.writing(name) as partial:
             partial.write_text(text, encoding="utf-8")
 
+    def adopt(self, name: str) -> None:
+        """Take a file that was written whole to be an artefact of the stage at work."""
+        self._writes[name] = digest(self.path(name))
+
     # Reading
 
     def json(self, name: str) -> Any:

@@ -2,12 +2,14 @@
 
 from xrec.testing.conformance import check_explainer, check_model
 from xrec.testing.gates import GATES, check_gates, gates
+from xrec.testing.tracing import check_influence
 from xrec.testing.world import small_data, small_model
 
 __all__ = [
     "GATES",
     "check_explainer",
     "check_gates",
+    "check_influence",
     "check_model",
     "gates",
     "small_data",

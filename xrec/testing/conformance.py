@@ -73,6 +73,8 @@ def _check_exchange(model: Recommender, batch: Batch, inputs: Inputs) -> None:
     whole = torch.stack([model.score(each) for each in about], dim=1)
     choices = model.choices(inputs, items)
     _same(choices * alike, whole * alike, "choices differ from scores of those items")
+    compared = torch.cat([model.score(inputs)[:, None], choices], dim=1)
+    _same(model.compared(inputs, items), compared, "compared differs from score and choices")
     for at, column in enumerate(items.unbind(1)):
         found = model.score(model.exchanged(inputs, column))
         _same(found, choices[:, at], "with the item exchanged the score is not that item's")

@@ -15,8 +15,8 @@ from xrec.data.module import Data
 from xrec.data.tables import Tables
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Architecture, Recommender
+from xrec.options import DataOptions, TrainOptions
 from xrec.plugins import factory
-from xrec.recipe import DataOptions, TrainOptions
 
 GENRES = ("comedy", "drama", "crime")
 
@@ -77,15 +77,24 @@ class SmallEncoder:
 def small_model(
     users: int = 4, history: int = 6, seed: int = 0, name: str = "sequential", **options: object
 ) -> tuple[Recommender, Inputs]:
-    """An untrained model of the small world, and the inputs of its first test users."""
+    """An untrained model of the small world, and the inputs of its first test users.
+
+    Their rivals are all other items that they have not had, best first.
+    """
     torch.manual_seed(seed)
     data = small_data(history=history, seed=seed)
     encoder = SmallEncoder(seed)
     architecture: Architecture = factory("model", name)(**(options or {"width": 8}))
     model = architecture.build(data, encoder.encode(data.texts), encoder)
     model.eval()
+    batch = data.queries("test", torch.arange(1, users + 1))
     with torch.no_grad():
-        return model, model.embed(data.queries("test", torch.arange(1, users + 1)))
+        scores = model.catalogue(batch)
+        out = data.seen(batch.user, "test").scatter(1, batch.candidate[:, None], True)
+        out[:, 0] = True
+        best = scores.masked_fill(out, -torch.inf).sort(dim=1, descending=True)
+        rivals = torch.where(best.values > -torch.inf, best.indices, 0)
+        return model, model.embed(batch).against(rivals)
 
 
 def padded(batch: Batch) -> Batch:

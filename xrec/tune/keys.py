@@ -6,7 +6,8 @@ from dataclasses import fields
 
 from xrec import plugins
 from xrec.errors import RecipeError, nearest
-from xrec.recipe import Choice, Recipe, TrainOptions
+from xrec.options import TrainOptions
+from xrec.recipe import Choice, Recipe
 from xrec.tune.space import TuneOptions
 
 

@@ -1,1 +1,1 @@
-"""An explainer and a lifecycle hook, as a package of its own."""
+"""An explainer, an influence method and a lifecycle hook, as a package of its own."""

@@ -1,0 +1,1 @@
+"""Methods that trace a recommendation back to training interactions."""

@@ -1,0 +1,1 @@
+"""Which training interactions made the model say what it says."""
