@@ -21,6 +21,7 @@ from xrec.models.recommender import Recommender
 
 EXACT = 12  # players up to which a row is enumerated
 PER_PLAYER = 40  # evaluations of a row that is not, at most
+SEED = 7919  # of its coalitions: other than those that an explainer is likely to have drawn
 NEAR = 0.02  # relative error at which such a row is done
 
 
@@ -46,7 +47,7 @@ class Reference:
             if len(few):
                 exact[few] = enumerated(model, inputs.rows(few), case.target, case.absent)[0]
             if len(many):
-                how = Sampling(PER_PLAYER * int(count.max()), NEAR, case.absent)
+                how = Sampling(PER_PLAYER * int(count.max()), NEAR, case.absent, SEED)
                 exact[many] = sampled(model, inputs.rows(many), case.target, how).values
         return cls(exact, inputs, model, case.target, case.absent, _changes(model))
 
@@ -73,12 +74,13 @@ class ShapleyAgreement:
     """How near an explanation comes to Shapley values, of the game that the protocol plays.
 
     shapley_rank: Spearman's correlation with them over a row's players; NaN with fewer than two, or
-    where all of them, or of the explanation's, are the same. shapley_error: the length of the
-    difference over the length of the Shapley values (NaN where that is 0).
+    where all of them, or of the explanation's, are the same.
+    shapley_error: the length of the difference over the length of the Shapley values; NaN where
+    that is 0.
 
-    Rows of up to 12 players are enumerated. Others are estimated as fast_shapley does, to a
-    relative error of 0.02 by its own estimate, with 40 evaluations a player at most: a difference
-    smaller than that tells nothing. Pitfall: an explanation of something else than the score, such
+    Rows of up to 12 players are enumerated. Others are estimated as fast_shapley does, of other
+    coalitions, to a relative error of 0.02 by its own estimate, with 40 evaluations a player at
+    most: a difference smaller than that tells nothing. Pitfall: an explanation of something else than the score, such
     as one that needs not add up, may rank well and have a large error.
 
     The last reference is kept, so that all explainers of a run are held against the same one.

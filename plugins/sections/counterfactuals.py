@@ -90,7 +90,7 @@ def _sizes(label: str, removal: Removal) -> Picture:
     counts = Counter(min(size, LONGEST) for size in sizes)
     top = max(1, *counts)
     last = f"{LONGEST}+" if max(sizes) > LONGEST else str(top)
-    names = [*(str(size) for size in range(1, top)), last, "none found"]
+    names = [*(str(size) for size in range(1, top)), last, "none"]
     heights = [counts[size] for size in (*range(1, top + 1), 0)]
     each = "; ".join(f"{name}: {count}" for name, count in zip(names, heights, strict=True))
     return Picture(

@@ -76,7 +76,7 @@ def test_counterfactuals_are_summed_up(choices_run) -> None:
     assert all_of_them[2:] == ("–", "–", "100\N{NO-BREAK SPACE}%", "0")
     picture = blocks(chapter, Picture)[0]
     for size, count in sizes.value_counts().iter_rows():
-        name = f"{size}" if size else "none found"
+        name = f"{size}" if size else "none"
         assert f"{name}: {count}" in picture.words
 
 
