@@ -80,8 +80,10 @@ class ShapleyAgreement:
 
     Rows of up to 12 players are enumerated. Others are estimated as fast_shapley does, of other
     coalitions, to a relative error of 0.02 by its own estimate, with 40 evaluations a player at
-    most: a difference smaller than that tells nothing. Pitfall: an explanation of something else than the score, such
-    as one that needs not add up, may rank well and have a large error.
+    most: a difference smaller than that tells nothing.
+
+    Pitfall: an explanation of something else than the score, such as one that needs not add up, may
+    rank well and have a large error.
 
     The last reference is kept, so that all explainers of a run are held against the same one.
     """
