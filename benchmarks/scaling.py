@@ -72,7 +72,9 @@ def explainers() -> dict[str, Explainer]:
 def models(lengths: Sequence[int]) -> Iterator[tuple[int, Recommender]]:
     """A model for histories of each length, and users who have as long ones."""
     for length in sorted(set(lengths)):
-        world = PlantedWorld(users=40, items=max(100, 8 * length), events=2 * length + 4, seed=SEED)
+        world = PlantedWorld(
+            users=40, items=max(100, 4 * (2 * length + 4)), events=2 * length + 4, seed=SEED
+        )
         data = Data(world.load(), DataOptions(history=length), TrainOptions(), SEED)
         torch.manual_seed(SEED)
         encoder = SmallEncoder()

@@ -5,16 +5,10 @@ features each, and are held against exact values by enumeration. The rivals are 
 score as a plain function of masks, a batch of masks at once. The relative error is the length of
 the difference from the exact values over their length, mean over users.
 
-    python benchmarks/shapley.py [--full]
-
 First, each side's smallest budget, on a grid, with a relative error of 0.1 is found, and the sides
 are then timed at theirs, in turn. Second, amortised Shapley is trained, on other users, and
 timed against the model's own forward pass; corrected with 64 coalitions, it is held against shap's
 KernelExplainer with 512.
-
-Ends with JSON: shapley_time_ratio and shapley_evaluation_ratio (fast Shapley over the best rival,
-which may be another for each), amortised_latency_ratio_b1 and _b64 (embed and explain over embed
-and score), amortised_rank_correlation, corrected_error_ratio.
 """
 
 from __future__ import annotations
@@ -22,7 +16,7 @@ from __future__ import annotations
 import logging
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
@@ -32,7 +26,7 @@ import numpy as np
 import shap
 import torch
 from captum.attr import KernelShap, ShapleyValueSampling
-from machine import Spread, arguments, finish, header
+from machine import Spread
 from scipy import stats
 from torch import Tensor
 
@@ -55,7 +49,6 @@ from xrec_plugins.models.sequential import Sequential
 
 SEED = 0
 ERROR = 0.1  # relative, that every side is to reach
-PACKAGES = ("xrec", "shap", "captum", "torch", "lightning", "numpy")
 RIVALS = ("shap_kernel", "shap_permutation", "captum_kernel_shap", "captum_sampling")
 
 logging.getLogger("shap").setLevel(logging.WARNING)
@@ -97,6 +90,12 @@ def first_choices(model: Recommender, data: Data, users: Tensor) -> Batch:
         scores = model.catalogue(batch).masked_fill(data.seen(users, "test"), -torch.inf)
     scores[:, 0] = -torch.inf
     return batch.about(scores.argmax(1))
+
+
+def unseen(model: Recommender, data: Data, users: int) -> Batch:
+    """The first choices of users whom the amortised explainer does not learn from."""
+    _, held = parted(data, HELD_OUT, SEED)
+    return first_choices(model, data, held[:users].sort().values)
 
 
 def scored(model: Recommender, inputs: Inputs, row: int) -> Callable[[Tensor], Tensor]:
@@ -325,32 +324,3 @@ def amortisation(
     figures["amortised_rank_correlation"] = round(float(np.mean(ranks)), 4)
     figures["corrected_error_ratio"] = round(errors["corrected"] / errors["shap_kernel_512"], 4)
     return rows, figures
-
-
-def main() -> None:
-    """Train the model, let all sides explain it, and tell what they took."""
-    given = arguments("How cheaply are Shapley values had?")
-    size = FULL if given.full else SHORT
-    settings = {
-        "form": f"{'full' if given.full else 'short'}: {size}",
-        "seed": SEED,
-        "threads": given.threads,
-        "warm-up": "every side reached its budget before it is timed; two calls of the amortised",
-        "repeats": size.repeats,
-    }
-    header(PACKAGES, settings)
-    model, data = trained(size.epochs)
-    _, unseen = parted(data, HELD_OUT, SEED)
-    batch = first_choices(model, data, unseen[: size.users].sort().values)
-    with torch.no_grad():
-        inputs = model.embed(batch)
-    assert bool((inputs.players.sum(1) == 12).all())
-    rows, figures = race(model, inputs, size.repeats)
-    more, others = amortisation(model, data, batch, size.amortised, size.repeats)
-    columns = {name: "" for row in (*rows, *more) for name in row}
-    whole: Sequence[Mapping[str, Any]] = [{**columns, **row} for row in (*rows, *more)]
-    finish(given.out / "shapley.csv", whole, {**figures, **others})
-
-
-if __name__ == "__main__":
-    main()

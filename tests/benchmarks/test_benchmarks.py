@@ -74,6 +74,36 @@ def test_tuning(tmp_path: Path):
     assert 0 < memory["frozen"] < memory["lora"] < memory["full"]
 
 
+def test_explainers(tmp_path: Path):
+    for package in ("captum", "shap"):
+        pytest.importorskip(package)
+    found = figures("explainers", tmp_path)
+    asked = {
+        *("shapley_time_ratio", "shapley_evaluation_ratio"),
+        *("amortised_latency_ratio_b1", "amortised_latency_ratio_b64"),
+        *("amortised_rank_correlation", "corrected_error_ratio", "adaptive_ig_time_ratio"),
+    }
+    assert asked <= set(found)
+    assert all(found[name] > 0 for name in asked - {"amortised_rank_correlation"})
+    rows = list(csv.DictReader((tmp_path / "explainers.csv").open()))
+    assert {row["part"] for row in rows} == {"shapley", "amortised", "integrated", "scaling"}
+    reached = {
+        row["side"]: float(row["evaluations"])
+        for row in rows
+        if row["part"] == "shapley" and row["error"] and float(row["error"]) <= 0.1
+    }
+    best = min(evaluations for side, evaluations in reached.items() if side != "fast_shapley")
+    ratio = reached["fast_shapley"] / best
+    assert math.isclose(found["shapley_evaluation_ratio"], ratio, abs_tol=1e-3)
+    assert ratio < 1  # counted, not timed
+    errors = {row["side"]: float(row["error"]) for row in rows if row["error"]}
+    corrected = errors["corrected"] / errors["shap_kernel_512"]
+    assert math.isclose(found["corrected_error_ratio"], corrected, abs_tol=1e-3)
+    peak = max(float(row["peak"]) for row in rows if row["peak"])
+    assert found["peak_over_bound"] == pytest.approx(peak / 2**26, abs=1e-3)
+    assert peak <= 2**26
+
+
 def test_encode_names_the_package_it_lacks(tmp_path: Path):
     lacking = (
         "import runpy, sys; sys.modules['sentence_transformers'] = None; "
