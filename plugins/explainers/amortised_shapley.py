@@ -17,7 +17,7 @@ from xrec import hookimpl
 from xrec.data.module import Data
 from xrec.errors import XrecError
 from xrec.explain.amortiser import HEADS, Lesson, Predictor, Slots
-from xrec.explain.correction import corrected, ends
+from xrec.explain.correction import Nothing, corrected, ends, nothing
 from xrec.explain.explanation import Explanation
 from xrec.explain.lessons import Lessons, Steps, asked, parted
 from xrec.explain.probe import probe
@@ -68,6 +68,7 @@ class AmortisedShapley:
     seed: int = 0
     predictor: Predictor | None = field(init=False, default=None, repr=False)
     miss: float = field(init=False, default=torch.nan, repr=False)  # mean relative error
+    nothing: Nothing | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "rows", "rank"):
@@ -96,7 +97,9 @@ class AmortisedShapley:
             seconds = time.perf_counter() - begin
             trained = cost.forward
             batch = asked(model, data, held[:JUDGES], self.seed)
-            figures = self._judged(model, model.embed(batch), seconds)
+            inputs = model.embed(batch)
+            self.nothing = nothing(model, inputs)
+            figures = self._judged(model, inputs, seconds)
         learned = sum(len(lesson) for lesson in lessons)
         return {"seconds": seconds, "evaluations": trained, "rows": learned, **figures}
 
@@ -157,12 +160,17 @@ class AmortisedShapley:
     def state(self) -> dict[str, Tensor]:
         """The network's weights, and how good it is."""
         kept = self._learned().state_dict()
+        if self.nothing is not None:
+            kept |= {"nothing.base": self.nothing.base, "nothing.fixed": self.nothing.fixed}
         return {**kept, "miss": torch.tensor(self.miss, dtype=torch.double)}
 
     def restore(self, state: Mapping[str, Tensor], model: Recommender, data: Data) -> None:
         """Be as after the `fit` that gave this state."""
         weights = dict(state)
         self.miss = float(weights.pop("miss"))
+        told = [weights.pop(f"nothing.{name}", None) for name in ("base", "fixed")]
+        base, fixed = (None if each is None else each.to(model.device) for each in told)
+        self.nothing = None if base is None or fixed is None else Nothing(base, fixed)
         predictor = Predictor(weights["enter.weight"].shape[1], self.width, self.rank)
         predictor.load_state_dict(weights)
         self.predictor = predictor.to(model.device).eval().requires_grad_(False)
@@ -205,7 +213,7 @@ class AmortisedShapley:
                 "above 0, or protocol.target to logit"
             )
         game: Any = self._learned()(Slots.of(inputs))
-        score, base = ends(model, inputs, target, self.absent)
+        score, base = ends(model, inputs, target, self.absent, self.nothing)
         count = inputs.players.sum(1)
         values = game.shapley(max(1, int(count.max())))
         gap = (score - base - values.sum(1)) / count.clamp(min=1)

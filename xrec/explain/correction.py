@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,13 +19,48 @@ from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 
 
-def ends(model: Recommender, inputs: Inputs, target: Target, absent: str) -> tuple[Tensor, Tensor]:
-    """(B,) score and base, in one evaluation; a base that all rows share is asked of once."""
+@dataclass(frozen=True)
+class Nothing:
+    """What a model says of rows without their players, where that is the same of all such rows.
+
+    base (): that. fixed (K,): what such rows are left with, the vectors and names of fixed slots.
+    """
+
+    base: Tensor
+    fixed: Tensor
+
+    def of(self, inputs: Inputs) -> bool:
+        """Whether it is what is said of rows of inputs."""
+        left = _left(inputs)
+        return left is not None and torch.equal(left, self.fixed)
+
+
+def nothing(model: Recommender, inputs: Inputs) -> Nothing | None:
+    """What is said of the rows' logits without their players, if it is the same of all."""
+    left = _left(inputs)
+    if left is None:
+        return None
+    return Nothing(ends(model, inputs.rows(slice(0, 1)), logit, "remove")[1][0], left)
+
+
+def ends(
+    model: Recommender,
+    inputs: Inputs,
+    target: Target,
+    absent: str,
+    known: Nothing | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(B,) score and base, in one evaluation; a base that all rows share is asked of once.
+
+    It is not asked of at all where it is `known`.
+    """
     if absent != "remove":
         game = Game(model, inputs, target, absent)
         return game.everything(), game.nothing()
+    if known is not None and target is logit and known.of(inputs):
+        return target(model, inputs), known.base.expand(len(inputs))
     rows, device = len(inputs), inputs.values.device
-    once = target is logit and _alike(inputs)
+    once = target is logit and _left(inputs) is not None
     index = torch.arange(rows, device=device)
     index = torch.cat([index, index[:1] if once else index])
     fixed = inputs.present & inputs.features.fixed
@@ -34,16 +69,21 @@ def ends(model: Recommender, inputs: Inputs, target: Target, absent: str) -> tup
     return said[:rows], said[rows:].expand(rows)
 
 
-def _alike(inputs: Inputs) -> bool:
-    """Whether rows without their players are the same: then a model says the same of them."""
+def _left(inputs: Inputs) -> Tensor | None:
+    """(K,) what rows are left with without their players; None where that is not the same of all.
+
+    Where it is the same, a model says the same of them.
+    """
     fixed, features = inputs.present & inputs.features.fixed, inputs.features
-    places = [] if features.place is None else [features.place]
-    for told in (fixed, *(torch.where(fixed, t, 0) for t in (features.key, *places))):
-        if not torch.equal(told, told[:1].expand_as(told)):
-            return False
     slots = fixed[0].nonzero()[:, 0]
-    values = inputs.values[:, slots]
-    return torch.equal(values, values[:1].expand_as(values))
+    columns = (features.key, *([] if features.place is None else [features.place]))
+    named = [column[:, slots].to(inputs.values) for column in columns]
+    left = torch.cat([inputs.values[:, slots].flatten(1), *named], dim=1)
+    if torch.equal(fixed, fixed[:1].expand_as(fixed)) and torch.equal(
+        left, left[:1].expand_as(left)
+    ):
+        return left[0]
+    return None
 
 
 def corrected(
