@@ -34,7 +34,7 @@ from xrec_plugins.models.sequential import Sequential
 
 SEED = 0
 BOUND = 64 * 2**20
-EVALUATIONS = 256
+EVALUATIONS = 512
 WARM_UP = 1
 
 

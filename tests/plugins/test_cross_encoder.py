@@ -16,6 +16,7 @@ from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE
 from xrec.data.module import Data
 from xrec.data.tasks import KNOWN
 from xrec.errors import RecipeError, XrecError
+from xrec.explain.explainer import learns
 from xrec.explain.game import Game
 from xrec.explain.target import logit
 from xrec.fidelity.truth import laid_out
@@ -26,7 +27,9 @@ from xrec.runs.training import fit
 from xrec.testing import check_explainer, check_influence, check_model, small_data
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.encoders.pretrained import Pretrained
+from xrec_plugins.explainers.amortised_shapley import AmortisedShapley
 from xrec_plugins.explainers.attention_rollout import AttentionRollout
+from xrec_plugins.explainers.fast_shapley import FastShapley
 from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
 from xrec_plugins.explainers.kernel_shap import KernelShap
 from xrec_plugins.explainers.leave_one_out import LeaveOneOut
@@ -358,11 +361,15 @@ def test_a_stopped_training_goes_on_with_what_of_the_language_learns(shelf, tmp_
         AttentionRollout(),
         LeaveOneOut(),
         KernelShap(evaluations=64),
+        FastShapley(evaluations=128),
+        AmortisedShapley(epochs=1, rows=8),
     ],
     ids=lambda explainer: type(explainer).__name__,
 )
 def test_explainers_do_not_know_the_difference(shelf, explainer):
     model = _model(shelf("bert"))
+    if learns(explainer):
+        explainer.fit(model, model.data_module)
     inputs = model.embed(_queries(model).rows(slice(0, 2)))
     check_explainer(explainer, model, inputs)
 

@@ -12,7 +12,7 @@ from xrec.data.features import GROUPS
 from xrec.explain.surrogate import ProductGame
 from xrec.models.inputs import Inputs
 
-HEADS = 4
+HEADS = 2
 PLACES = 64  # told apart, from the last slot of a group on
 UNSEEN = -1e9  # added to how much a slot that is absent is looked at
 USUAL = 12  # players for which the factors begin as they are

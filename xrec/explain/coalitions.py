@@ -22,7 +22,8 @@ from xrec.explain import kriging
 from xrec.models.inputs import Inputs
 
 FIRST, GROWTH = 2.0, 1.25  # pairs in the first round, of each player, and growth with each round
-POOL = 128  # candidates of a round, at least; four for each that is taken, at least
+POOL = 128  # candidates of a round, at least; four for each that is taken
+MOST = 512  # or as many as this, or as are taken: finding the best takes the cube of their number
 LINEAR = 10.0  # prior variance of the part that adds up
 LEAST = 1e-6  # variance that a candidate must still have to be one
 
@@ -100,7 +101,7 @@ def chosen(turn: int, players: int, apart: int, seed: int) -> Tensor:
     before = chosen(turn - 1, players, apart, seed) if turn else torch.zeros(0, players).bool()
     generator = torch.Generator().manual_seed(hash((turn, players, apart, seed)) % 2**63)
     count = pairs_by(turn, players) - len(before)
-    pool = _drawn(max(POOL, 4 * count), players, generator)
+    pool = _drawn(max(count, min(max(POOL, 4 * count), MOST)), players, generator)
     mates = apart > 1 and players - apart > 1
     if mates:
         flips = torch.randint(0, 2, (len(pool), apart), generator=generator).bool()
