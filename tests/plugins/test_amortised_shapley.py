@@ -232,7 +232,7 @@ def test_untrained_or_asked_of_another_target_it_refuses(bent, taught) -> None:
         ({"epochs": 0}, "epochs is 0, it must be at least 1"),
         ({"rows": 0}, "rows is 0, it must be at least 1"),
         ({"rank": 0}, "rank is 0, it must be at least 1"),
-        ({"width": 6}, "width is 6, it must be a multiple of 4"),
+        ({"width": 7}, "width is 7, it must be a multiple of 2"),
         ({"absent": "resample"}, "absent is 'resample', not remove or baseline"),
     ],
 )
