@@ -12,7 +12,7 @@ from xrec.explain.target import logit
 from xrec.plugins import factory
 from xrec.testing import small_model
 
-NAMES = ("leave_one_out", "kernel_shap", "integrated_gradients")
+NAMES = ("leave_one_out", "kernel_shap", "integrated_gradients", "fast_shapley")
 
 
 def made(name: str) -> Explainer:

@@ -23,7 +23,7 @@ from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
 from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
-from xrec.runs.run import Run, Tell
+from xrec.runs.run import SHORTLIST, Run, Tell
 from xrec.runs.store import key_of
 from xrec.runs.tracing import trace
 
@@ -91,7 +91,8 @@ def stages(run: Run) -> Iterator[Stage]:
     yield Stage("train", works.train, fitting, (*before, "encode"), lambda run: trunk(run.recipe))
     fitted = (*before, "encode", "train")
     yield Stage("quality", works.measure_quality, (), fitted)
-    yield Stage("recommend", works.recommend, (run.recipe.protocol.users,), fitted)
+    recommending = (run.recipe.protocol.users, SHORTLIST)  # which runs of before had not
+    yield Stage("recommend", works.recommend, recommending, fitted)
     yield Stage("layers", decode, (), (*fitted, "recommend"))
     scored = tuple(f"fidelity.{label}" for label in run.explainers())
     recommended = (*fitted, "recommend")
