@@ -20,11 +20,14 @@ shap's; adaptive_ig_time_ratio at batch 64 and _b1 at batch 1; peak_over_bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import integrated
 import scaling
 import shapley
 import torch
-from machine import arguments, finish, header
+from machine import arguments, finish, header, keep
 
 PACKAGES = ("xrec", "shap", "captum", "torch", "lightning", "numpy")
 
@@ -46,17 +49,20 @@ def main() -> None:
     batch = shapley.unseen(model, data, size.users)
     with torch.no_grad():
         inputs = model.embed(batch)
-    parts = {
-        "shapley": shapley.race(model, inputs, size.repeats),
-        "amortised": shapley.amortisation(model, data, batch, size.amortised, size.repeats),
-        "integrated": integrated.measure(model, inputs, 3 * size.repeats),
-        "scaling": scaling.measure(scale),
+    parts: dict[str, Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]]] = {
+        "shapley": lambda: shapley.race(model, inputs, size.repeats),
+        "amortised": lambda: shapley.amortisation(model, data, batch, size.amortised, size.repeats),
+        "integrated": lambda: integrated.measure(model, inputs, 3 * size.repeats),
+        "scaling": lambda: scaling.measure(scale),
     }
-    rows = [{"part": part, **row} for part, (found, _) in parts.items() for row in found]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    whole = [{name: row.get(name, "") for name in columns} for row in rows]
-    figures = {name: value for _, found in parts.values() for name, value in found.items()}
-    finish(given.out / "explainers.csv", whole, figures)
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, Any] = {}
+    for part, measure in parts.items():
+        found, told = measure()
+        rows += [{"part": part, **row} for row in found]
+        figures |= told
+        keep(given.out / "explainers.csv", rows)  # it takes long: what was found is not lost
+    finish(given.out / "explainers.csv", rows, figures)
 
 
 if __name__ == "__main__":

@@ -126,11 +126,17 @@ def compare(rows: Sequence[Mapping[str, float]], ours: str, theirs: str) -> floa
     return ratios["wall_s"].median
 
 
-def finish(path: Path, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:
-    """Write the raw rows as CSV, whole or not at all, and end the output with a line of JSON."""
+def keep(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write raw rows as CSV, whole or not at all; they may differ in their columns."""
+    columns = dict.fromkeys(name for row in rows for name in row)
     with written(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(columns), restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def finish(path: Path, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:
+    """Write the raw rows, and end the output with a line of JSON."""
+    keep(path, rows)
     print(f"raw rows: {path}")
     print(json.dumps(figures))

@@ -55,7 +55,7 @@ class Size:
 
 
 SHORT = Size((10, 50), (1, 16), 10, 4, 2)
-FULL = Size((10, 50, 100, 200), (1, 16, 64, 256), 50, 16, 5)
+FULL = Size((10, 50, 100, 200), (1, 16, 64, 256), 50, 16, 3)
 
 
 def explainers() -> dict[str, Explainer]:
