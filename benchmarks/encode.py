@@ -19,11 +19,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
-from machine import arguments, compare, finish, header, row, tell_times
+from machine import arguments, compare, finish, header, row, tell_times, timed
 
 from xrec.errors import XrecError
 from xrec_plugins.datasets.movielens import MovieLens
@@ -48,13 +47,6 @@ def texts(count: int) -> tuple[str, list[str]]:
         longer = [". ".join(rng.choice(items, size)) for size in sizes]
         source, found = "planted world, and longer texts made of its", items + longer
     return source, [found[at] for at in rng.permutation(len(found))[:count]]
-
-
-def timed(encode: Callable[[], np.ndarray]) -> tuple[float, float]:
-    """Seconds of a call, by the wall and of the processor."""
-    wall, cpu = perf_counter(), process_time()
-    encode()
-    return perf_counter() - wall, process_time() - cpu
 
 
 def sides(some: list[str]) -> dict[str, Callable[[], np.ndarray]]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter, process_time
 from typing import Any
 
 import torch
 from captum.attr import IntegratedGradients
-from machine import compare, row, tell_times
+from machine import compare, row, tell_times, timed
 from torch import Tensor
 
 from xrec.explain.explanation import Explanation
@@ -68,13 +67,6 @@ def matched(
         if mine.mean() <= theirs.mean() and mine.max() <= theirs.max():
             break
     return ours, told, mine
-
-
-def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that a call takes, by the wall and of the processor."""
-    wall, cpu = perf_counter(), process_time()
-    call()
-    return perf_counter() - wall, process_time() - cpu
 
 
 def turns(

@@ -12,10 +12,11 @@ import csv
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that a call takes, by the wall and of the processor."""
+    wall, cpu = perf_counter(), process_time()
+    call()
+    return perf_counter() - wall, process_time() - cpu
 
 
 def row(repeat: int, times: Mapping[str, tuple[float, float]]) -> dict[str, float]:

@@ -20,12 +20,11 @@ import sys
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 import torch
-from machine import arguments, compare, finish, header, row, tell_times
+from machine import arguments, compare, finish, header, row, tell_times, timed
 from torch import nn
 from torch.nn import functional
 
@@ -65,13 +64,6 @@ def new_step(tune: str, count: int, tokens: int, device: str) -> Callable[[], No
             torch.cuda.synchronize()
 
     return step
-
-
-def timed(step: Callable[[], None]) -> tuple[float, float]:
-    """Seconds of a step, by the wall and of the processor."""
-    wall, cpu = perf_counter(), process_time()
-    step()
-    return perf_counter() - wall, process_time() - cpu
 
 
 def resident(name: str) -> int:

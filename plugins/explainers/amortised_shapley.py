@@ -19,6 +19,7 @@ from xrec.errors import XrecError
 from xrec.explain.amortiser import HEADS, Lesson, Predictor, Slots
 from xrec.explain.correction import Nothing, corrected, ends, nothing
 from xrec.explain.explanation import Explanation
+from xrec.explain.game import check_absent
 from xrec.explain.lessons import Lessons, Steps, asked, parted
 from xrec.explain.probe import probe
 from xrec.explain.sampling import Sampling, sampled
@@ -78,8 +79,7 @@ class AmortisedShapley:
             raise ValueError(f"evaluations is {self.evaluations}, it must be 0 or an even number")
         if self.width < HEADS or self.width % HEADS:
             raise ValueError(f"width is {self.width}, it must be a multiple of {HEADS}")
-        if self.absent not in ("remove", "baseline"):
-            raise ValueError(f"absent is '{self.absent}', not remove or baseline")
+        check_absent(self.absent)
 
     def fit(self, model: Recommender, data: Data) -> dict[str, Any]:
         """Train on rows of users; returns what it took, and how good it is on users held out.

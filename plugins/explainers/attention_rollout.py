@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 
 from xrec import hookimpl
-from xrec.errors import XrecError
 from xrec.explain.explanation import Explanation
 from xrec.explain.game import Game
 from xrec.explain.probe import probe
+from xrec.explain.readings import check_attends
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -35,11 +35,7 @@ class AttentionRollout:
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """One forward evaluation. Raises XrecError for a model that does not attend."""
-        if not model.attends:
-            raise XrecError(
-                f"explainer 'attention_rollout': the model {type(model).__name__} does not attend; "
-                "choose a gradient or perturbation explainer"
-            )
+        check_attends("attention_rollout", model)
         with probe(model) as cost, torch.no_grad():
             game = Game(model, inputs, target)
             score, base = game.everything(), game.nothing()

@@ -11,6 +11,7 @@ from xrec import hookimpl
 from xrec.errors import XrecError
 from xrec.explain.enumeration import enumerated
 from xrec.explain.explanation import Explanation
+from xrec.explain.game import check_absent
 from xrec.explain.probe import probe
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
@@ -31,8 +32,7 @@ class ExactShapley:
     absent: str = "remove"
 
     def __post_init__(self) -> None:
-        if self.absent not in ("remove", "baseline"):
-            raise ValueError(f"absent is '{self.absent}', not remove or baseline")
+        check_absent(self.absent)
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Explain rows of up to 16 players. Raises XrecError where a row has more."""

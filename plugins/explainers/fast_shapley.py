@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
+from xrec.explain.game import check_absent
 from xrec.explain.probe import probe
 from xrec.explain.sampling import Sampling, sampled
 from xrec.explain.target import Target
@@ -44,8 +45,7 @@ class FastShapley:
             raise ValueError(f"evaluations is {self.evaluations}, it must be at least 8")
         if not 0 <= self.error < 1:
             raise ValueError(f"error is {self.error}, it must be from 0 to below 1")
-        if self.absent not in ("remove", "baseline"):
-            raise ValueError(f"absent is '{self.absent}', not remove or baseline")
+        check_absent(self.absent)
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Explain all rows at once; each is done when it is known well enough.

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from xrec import hookimpl
-from xrec.errors import XrecError
 from xrec.explain.explanation import Explanation
 from xrec.explain.gradients import Gradients
 from xrec.explain.probe import probe
-from xrec.explain.readings import Heard, laid_out
+from xrec.explain.readings import Heard, check_attends, laid_out
 from xrec.explain.target import Target
 from xrec.models.attention import Watched
 from xrec.models.inputs import Inputs
@@ -40,11 +39,7 @@ class GradientRollout:
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """One gradient a row, and two evaluations. Raises XrecError: the model does not attend."""
-        if not model.attends:
-            raise XrecError(
-                f"explainer 'gradient_rollout': the model {type(model).__name__} does not attend; "
-                "choose a gradient or perturbation explainer"
-            )
+        check_attends("gradient_rollout", model)
         with probe(model) as cost:
             of = Gradients(model, inputs, target)
             values = of.by_chunks(lambda rows: relevance(model, inputs.rows(rows), target))

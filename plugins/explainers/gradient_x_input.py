@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from captum.attr import InputXGradient
-from torch import Tensor
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
@@ -34,14 +33,7 @@ class GradientXInput:
         """One gradient a row, and two evaluations."""
         with probe(model) as cost:
             of = Gradients(model, inputs, target)
-            products = InputXGradient(of)
-
-            def attribute(rows: Tensor) -> Tensor:
-                vectors = of.vectors[rows].requires_grad_()
-                found: Tensor = products.attribute(vectors, additional_forward_args=(rows,))
-                return found.sum(-1)
-
-            values = of.by_chunks(attribute)
+            values = of.by_slope(InputXGradient(of))
             score, base = of.score(), of.base()
         unknown = torch.full_like(score, torch.nan)
         return Explanation.of(inputs, values, score, base, cost, "gradient_x_input", unknown)

@@ -9,7 +9,7 @@ import torch
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
-from xrec.explain.game import Game
+from xrec.explain.game import Game, check_absent
 from xrec.explain.probe import probe
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
@@ -31,8 +31,7 @@ class LeaveOneOut:
     absent: str = "remove"
 
     def __post_init__(self) -> None:
-        if self.absent not in ("remove", "baseline"):
-            raise ValueError(f"absent is '{self.absent}', not remove or baseline")
+        check_absent(self.absent)
 
     def explain(self, model: Recommender, inputs: Inputs, target: Target) -> Explanation:
         """Explain B rows with as many evaluations as they have features, and two each."""

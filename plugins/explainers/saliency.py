@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from captum.attr import Saliency as CaptumSaliency
-from torch import Tensor
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
@@ -36,14 +35,7 @@ class Saliency:
         """One gradient a row, and two evaluations."""
         with probe(model) as cost:
             of = Gradients(model, inputs, target)
-            slopes = CaptumSaliency(of)
-
-            def attribute(rows: Tensor) -> Tensor:
-                vectors = of.vectors[rows].requires_grad_()
-                found: Tensor = slopes.attribute(vectors, additional_forward_args=(rows,))
-                return found.sum(-1)
-
-            values = of.by_chunks(attribute)
+            values = of.by_slope(CaptumSaliency(of))
             score, base = of.score(), of.base()
         unknown = torch.full_like(score, torch.nan)
         return Explanation.of(inputs, values, score, base, cost, "saliency", unknown)

@@ -129,8 +129,7 @@ class CrossEncoderRecommender(Recommender):
 
     def read_from(self, inputs: Inputs) -> int:
         """The first token's slot."""
-        assert inputs.features.place is not None
-        return int((inputs.features.place[0] < 0).sum())
+        return inputs.features.unplaced
 
     @property
     def layers_read(self) -> Sequence[nn.Module]:

@@ -126,7 +126,7 @@ class Layout:
         an item that finds no room is cut off.
         """
         assert features.place is not None
-        wholes = int((features.place[0] < 0).sum())
+        wholes = features.unplaced
         rows = [
             self._exchanged(row, item, wholes)
             for row, item in zip(_told(features), items.tolist(), strict=True)

@@ -9,7 +9,7 @@ import torch
 
 from xrec.errors import XrecError
 from xrec.explain.game import Game
-from xrec.explain.memory import Appetite, Meter, peak_bytes
+from xrec.explain.memory import Meter, peak_bytes, rows_within
 from xrec.explain.target import margin
 from xrec.testing import small_model
 
@@ -49,11 +49,9 @@ def test_what_is_freed_is_no_longer_held():
 
 
 def test_rows_within_a_bound():
-    appetite = Appetite.of([(2, 1200), (4, 1400)])
-    assert appetite == Appetite(1000, 100)
-    assert appetite.rows(2000) == 10
-    assert appetite.rows(100) == 1  # what cannot be had in less
-    assert Appetite.of([(2, 500), (4, 400)]).rows(1000) > 0  # noise is no reason to stop
+    assert rows_within(2000, 150) == 13
+    assert rows_within(100, 150) == 1  # what cannot be had in less
+    assert rows_within(100, 0) == 100
 
 
 @pytest.mark.parametrize("absent", ["remove", "baseline", "resample"])

@@ -80,7 +80,8 @@ class FeatureIndex:
     parent (B, F) int64: the slot that it is part of (a word's event), -1 if none. A slot that has
         parts is present itself only for what it has beside them.
     names: for each group, the names of its members.
-    place (B, F) int64, optional: where each slot stands, for models that read them in an order.
+    place (B, F) int64, optional: where each slot stands, for models that read them in an order; the
+        first ones may stand nowhere, -1, in all rows alike.
     """
 
     group: Tensor
@@ -106,6 +107,12 @@ class FeatureIndex:
         group, key, parent = (change(t) for t in (self.group, self.key, self.parent))
         place = None if self.place is None else change(self.place)
         return FeatureIndex(group, key, parent, self.names, place)
+
+    @property
+    def unplaced(self) -> int:
+        """How many slots come before those that stand at a place; only where some do."""
+        assert self.place is not None
+        return int((self.place[0] < 0).sum())
 
     def wide(self, slots: int) -> FeatureIndex:
         """The same index with slots that are nothing added at the end, `slots` in all."""

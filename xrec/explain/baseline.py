@@ -14,6 +14,7 @@ from xrec.data.features import GROUPS
 from xrec.data.module import Data
 from xrec.errors import XrecError
 from xrec.explain.gradients import Gradients
+from xrec.explain.probe import probe
 from xrec.explain.seeds import row_seeds
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -44,12 +45,8 @@ class Background:
             :users
         ]
         batch = data.queries("validate", 1 + drawn.sort().values).to(model.device)
-        modes = [(module, module.training) for module in model.modules()]
-        try:
-            inputs = model.eval().embed(batch)
-        finally:
-            for module, training in modes:
-                module.training = training
+        with probe(model):
+            inputs = model.embed(batch)
         return cls(inputs.values, inputs.present, inputs.features.group)
 
     def __len__(self) -> int:

@@ -6,12 +6,10 @@ import torch
 
 from xrec.explain.explainer import Explainer
 from xrec.explain.explanation import Explanation
-from xrec.explain.memory import Meter, bounded
+from xrec.explain.memory import Meter, bounded, rows_within
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
-
-TRIAL = 4  # rows of which the memory is measured
 
 
 def explain_within(
@@ -19,9 +17,9 @@ def explain_within(
 ) -> Explanation:
     """Explain B rows, as many at once as a bound of memory allows.
 
-    The first few rows are measured, and their explanations kept; as many times as many rows take
-    as many times the memory at most. Memory is that of tensors, above the inputs, on any device; a
-    library's own arrays are not seen. A bound below what one row takes cannot be kept to.
+    What a row takes is measured on the first, of which the explanation is kept. Memory is that of
+    tensors, above the inputs, on any device; a library's own arrays are not seen. A bound below
+    what one row takes cannot be kept to.
     """
     rows = torch.arange(len(inputs), device=inputs.values.device)
     parts: list[Explanation] = []
@@ -31,11 +29,11 @@ def explain_within(
 
     with bounded(max_bytes):
         most = len(rows)
-        if len(rows) > TRIAL:
-            some, rows = rows[:TRIAL], rows[TRIAL:]
+        if len(rows) > 1:
+            some, rows = rows[:1], rows[1:]
             with Meter() as meter:
                 explain(some)
-            most = max(1, TRIAL * max_bytes // max(1, meter.peak))
+            most = rows_within(max_bytes, meter.peak)
         for some in rows.split(most):
             explain(some)
     return Explanation.joined(parts)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from xrec.explain.memory import TRIALS, Appetite, Meter, bound
+from xrec.explain.memory import Meter, bound, rows_within
 from xrec.explain.target import Target, logit
 from xrec.models.distinct import distinct
 from xrec.models.inputs import Inputs
@@ -22,8 +22,14 @@ OPERATORS = ("remove", "baseline", "resample")
 VECTORS = 16 * 2**20  # bytes of feature vectors at once: more is no faster, as caches overflow
 PLENTY = 64  # times its feature vectors: more than a row takes in a model of any kind
 CODES = 16  # bytes that telling a coalition from others takes for each of its slots, at most
-#: What a row takes in a model, by what was asked of it and its slots' number and width.
-_appetites: WeakKeyDictionary[Recommender, dict[tuple[object, ...], Appetite]] = WeakKeyDictionary()
+#: The bytes of a row in a model, by what was asked of it and its slots' number and width.
+_known: WeakKeyDictionary[Recommender, dict[tuple[object, ...], int]] = WeakKeyDictionary()
+
+
+def check_absent(absent: str) -> None:
+    """Raise ValueError for an operator that does not do for a row alone."""
+    if absent not in ("remove", "baseline"):
+        raise ValueError(f"absent is '{absent}', not remove or baseline")
 
 
 class Game:
@@ -38,7 +44,7 @@ class Game:
 
     max_bytes, else the `bound` of the moment, bounds what an evaluation holds at once beside the
     inputs and the coalitions that it is given, however many these are. What a row takes is measured
-    on the first ones.
+    on the first one.
     """
 
     def __init__(
@@ -120,35 +126,29 @@ class Game:
     def _evaluated(self, row: Tensor, inside: Tensor) -> Tensor:
         """(N,) values of coalitions (N, F) of rows (N,), as many at once as memory allows.
 
-        Where the bound may be felt and what a row takes is not known, the first ones are trials,
-        each read by itself.
+        Where the bound may be felt and what a row takes is not known, the first is a trial.
         """
 
-        def values(begin: int, size: int, trial: bool = False) -> Tensor:
+        def values(begin: int, size: int) -> Tensor:
             some = slice(begin, begin + size)
-            masked = self._masked(row[some], inside[some])
-            return self.target(self.model, masked.from_source(None) if trial else masked)
+            return self.target(self.model, self._masked(row[some], inside[some]))
 
-        count, found, done = len(row), [], 0
+        count, found = len(row), []
         most, half = max(1, VECTORS // self._row), self._bytes // 2
         if count * self._row * PLENTY > half:
-            known = _appetites.setdefault(self.model, {})
+            known = _known.setdefault(self.model, {})
             rivals = self.inputs.rivals  # a target may compare with all of them
             key = (
                 getattr(self.target, "__qualname__", ""),
                 *self.inputs.values.shape[1:],
                 0 if rivals is None else rivals.shape[1],
             )
-            if key not in known and count >= sum(TRIALS):
-                peaks = []
-                for size in TRIALS:
-                    with Meter() as meter:
-                        found.append(values(done, size, trial=True))
-                    peaks.append((size, meter.peak))
-                    done += size
-                known[key] = Appetite.of(peaks)
-            most = min(most, known[key].rows(half)) if key in known else 1
-        found += [values(at, min(most, count - at)) for at in range(done, count, most)]
+            if key not in known:
+                with Meter() as meter:
+                    found.append(values(0, 1))
+                known[key] = meter.peak
+            most = min(most, rows_within(half, known[key]))
+        found += [values(at, min(most, count - at)) for at in range(len(found), count, most)]
         return torch.cat(found)
 
     def _masked(self, row: Tensor, inside: Tensor) -> Inputs:

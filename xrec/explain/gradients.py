@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,16 @@ class Gradients:
         """
         chunks = self.all_rows.split(max(1, self.at_once // copies))
         return torch.cat([attribute(rows) for rows in chunks])
+
+    def by_slope(self, method: Any) -> Tensor:
+        """(B, F) what a method of captum's that takes one gradient says of each slot's vector."""
+
+        def attribute(rows: Tensor) -> Tensor:
+            vectors = self.vectors[rows].requires_grad_()
+            found: Tensor = method.attribute(vectors, additional_forward_args=(rows,))
+            return found.sum(-1)
+
+        return self.by_chunks(attribute)
 
     @torch.no_grad()
     def said(self, values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xrec.explain.explanation import Explanation
-from xrec.explain.game import Game
+from xrec.explain.game import Game, check_absent
 from xrec.explain.generators import seeded
 from xrec.explain.probe import probe
 from xrec.explain.target import Target
@@ -94,8 +94,7 @@ Attribute = Callable[[Masks], Found]
 
 def check_masks(absent: str, level: str, **counts: tuple[int, int]) -> None:
     """Refuse options out of range, each count given as (value, least), with a ValueError."""
-    if absent not in ("remove", "baseline"):
-        raise ValueError(f"absent is '{absent}', not remove or baseline")
+    check_absent(absent)
     if level not in LEVELS:
         raise ValueError(f"level is '{level}', not part or whole")
     for name, (value, least) in counts.items():

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from torch import UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-TRIALS = (2, 4)  # rows of the two trials by which it is found out how many bytes one takes
 _bound = ContextVar("bound", default=2**30)
 
 
@@ -89,20 +87,10 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return meter.peak
 
 
-@dataclass(frozen=True)
-class Appetite:
-    """Bytes that a calculation on rows takes at its peak: some, and as many more for each row."""
+def rows_within(max_bytes: int, peak: int) -> int:
+    """How many rows fit into a bound, by the `peak_bytes` of one; 1 at least.
 
-    fixed: float
-    each: float
-
-    @classmethod
-    def of(cls, trials: Sequence[tuple[int, int]]) -> Appetite:
-        """From two trials, each a number of rows and its `peak_bytes`; the second has more rows."""
-        (few, small), (more, large) = trials
-        each = max(1.0, (large - small) / (more - few))
-        return cls(max(0.0, small - few * each), each)
-
-    def rows(self, max_bytes: int) -> int:
-        """How many rows fit into a bound; 1 at least."""
-        return max(1, int((max_bytes - self.fixed) / self.each))
+    As many rows take as many times the memory at most: what does not grow with them is counted with
+    each.
+    """
+    return max(1, max_bytes // max(1, peak))

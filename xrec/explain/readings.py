@@ -9,8 +9,18 @@ import torch
 from torch import Tensor
 
 from xrec.data.features import ITEM
+from xrec.errors import XrecError
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
+
+
+def check_attends(explainer: str, model: Recommender) -> None:
+    """Raise XrecError for a model without the attention that an explainer looks at."""
+    if not model.attends:
+        raise XrecError(
+            f"explainer '{explainer}': the model {type(model).__name__} does not attend; "
+            "choose a gradient or perturbation explainer"
+        )
 
 
 class Heard:

@@ -118,7 +118,7 @@ class WordByWord(Recommender):
 
     def closed(self, inputs: Inputs) -> Inputs:
         """The model's inputs (B, F, D), the words that are there put back into their event."""
-        own, slots = self._own(inputs), self._slots(inputs)
+        own, slots = self._own(inputs), inputs.features.unplaced
         slot, words = inputs.features.parent[:, slots:], inputs.values[:, slots:]
         there = inputs.present[:, slots:] & (slot >= 0)
         if not there.any():
@@ -134,7 +134,7 @@ class WordByWord(Recommender):
 
     def exchanged(self, inputs: Inputs, items: Tensor) -> Inputs:
         """The same users' features, the event's words among them, with other items (B,)."""
-        slots, old = self._slots(inputs), inputs.features
+        slots, old = inputs.features.unplaced, inputs.features
         other = self.model.exchanged(self._own(inputs), items)
         new = other.features
         group, key, parent = (
@@ -149,14 +149,9 @@ class WordByWord(Recommender):
         words, there = inputs.values[:, slots:], inputs.present[:, slots:]
         return self._joined(replace(other, features=index), words, there)
 
-    def _slots(self, inputs: Inputs) -> int:
-        """F, the number of the model's own slots."""
-        assert inputs.features.place is not None
-        return int((inputs.features.place[0] < 0).sum())
-
     def _own(self, inputs: Inputs) -> Inputs:
         """The model's own slots, as if there were no words."""
-        slots, features = self._slots(inputs), inputs.features
+        slots, features = inputs.features.unplaced, inputs.features
         index = FeatureIndex(
             features.group[:, :slots],
             features.key[:, :slots],

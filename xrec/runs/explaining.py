@@ -60,11 +60,13 @@ def choose(run: Run, explainer: Choosing) -> str:
 def explain(run: Run, label: str) -> None:
     """Explain each user's first recommendation with one explainer."""
     table, _, inputs = run.explained()
-    explainer = ready(run, label)
+    explainer: Any = run.explainers()[label][1]
     if isinstance(explainer, Choosing):
         said = choose(run, explainer)
         run.tell(f"  {said}")
         run.store.write_json(f"explainers/{label}.json", {"said": said})
+    else:
+        explainer = ready(run, label)
     explanations.write(run.store, label, explained(run, explainer, inputs), table)
 
 
