@@ -105,6 +105,32 @@ class ProtocolOptions:
 
 
 @dataclass(frozen=True)
+class BenchOptions:
+    """bench: how `xrec bench` compares explainers."""
+
+    users: int = 200  # test users, whose first recommendation is explained and judged
+    tuning: int = 100  # validation users, others than those, on whom settings are chosen
+    select: str = "infidelity@remove"  # the measure by which they are, which is not reported then
+    seeds: list[int] = field(default_factory=lambda: [0])  # of models, each trained anew
+    draws: int = 2  # seeds of each explainer that draws
+    operators: list[str] = field(default_factory=lambda: ["remove", "baseline"])
+    budgets: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0])  # times its own
+    variants: dict[str, Any] = field(default_factory=dict)  # of the model: compress, privacy
+
+    def __post_init__(self) -> None:
+        for name in ("users", "tuning", "draws"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("seeds", "operators", "budgets"):
+            given = getattr(self, name)
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"{name} is {given}, it must list some, each once")
+        for operator in self.operators:
+            _one_of("operators", operator, ("remove", "baseline", "resample"))
+        if any(budget <= 0 for budget in self.budgets):
+            raise ValueError(f"budgets is {self.budgets}, they must be above 0")
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """report: what is written for people."""
 

@@ -19,6 +19,7 @@ from xrec.errors import RecipeError, nearest
 from xrec.filling import fill, known_keys, one_line
 from xrec.options import (
     AdaptOptions,
+    BenchOptions,
     DataOptions,
     PretrainOptions,
     ProtocolOptions,
@@ -66,6 +67,7 @@ class Recipe:
     adapt: AdaptOptions | None
     protocol: ProtocolOptions
     report: ReportOptions
+    bench: BenchOptions
     hooks: tuple[Choice, ...]
     privacy: tuple[Choice, ...]
     compress: tuple[Choice, ...]
@@ -128,6 +130,7 @@ class Recipe:
             adapt=_adapt(given.get("adapt"), tasks, train),
             protocol=_protocol(given.get("protocol"), tasks),
             report=fill(ReportOptions, given.get("report") or {}, "report"),
+            bench=fill(BenchOptions, given.get("bench") or {}, "bench"),
             tune=_tune(given.get("tune")),
             resolved=given,
             **{key: _choices(kind, given.get(key), key) for key, kind in _LISTS.items()},
@@ -158,9 +161,13 @@ class Recipe:
             given[head] = {**section, name: value}
         return Recipe.of(given)
 
+    def seeded(self, seed: int) -> Recipe:
+        """The recipe with another seed."""
+        return Recipe.of({**self.resolved, "seed": seed})
+
     def digest(self) -> str:
-        """SHA-256 of everything that the recipe says of a run: `tune:` changes nothing in one."""
-        said = {key: value for key, value in self.resolved.items() if key != "tune"}
+        """SHA-256 of all that the recipe says of a run, which `tune:` and `bench:` do not."""
+        said = {k: v for k, v in self.resolved.items() if k not in ("tune", "bench")}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -178,7 +185,7 @@ _LISTS = {
 }
 _KEYS = (
     "name", "seed", "data", "encoder", "pretrain", "model", "tasks", "train", "adapt", "protocol",
-    "report", "tune", *_LISTS,
+    "report", "tune", "bench", *_LISTS,
 )  # fmt: skip
 
 

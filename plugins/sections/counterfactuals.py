@@ -36,7 +36,7 @@ class Counterfactuals:
         labels = [label for label in run.explainers() if explanations.seeks(run.store, label)]
         if not labels:
             return Chapter(title)
-        table, _, inputs = run.explained()
+        table, inputs = run.subject.table, run.subject.inputs
         assert inputs.rivals is not None
         told = {label: explanations.read(run.store, label, inputs).summed() for label in labels}
         most = int((inputs.rivals > 0).sum(1).max()) if inputs.rivals.shape[1] else 0

@@ -31,7 +31,7 @@ class Recommendations:
         if not run.explainers():
             return Chapter(title, [Text("No explainer was asked for.")])
         label = min(run.explainers(), key=lambda each: explanations.seeks(run.store, each))
-        table, _, inputs = run.explained()
+        table, inputs = run.subject.table, run.subject.inputs
         told = explanations.read(run.store, label, inputs)
         rows = list(zip(table["user"], table["title"], strict=True))[: run.recipe.report.explained]
         cards = [card(told, at, f"user {user}", item) for at, (user, item) in enumerate(rows)]

@@ -11,7 +11,7 @@ from explain.toys import listed, ones
 from xrec.data.features import ITEM
 from xrec.data.tasks import CLICK, KNOWN
 from xrec.errors import XrecError
-from xrec.explain.target import lead, logit, margin, target_named, task
+from xrec.explain.target import lead, logit, margin, rank, target_named, task
 from xrec.testing import small_model
 
 
@@ -114,3 +114,28 @@ def test_without_rivals_there_is_no_lead():
     model, inputs = small_model()
     with pytest.raises(XrecError, match="name no rivals"):
         lead(3)(model, replace(inputs, rivals=None))
+
+
+def test_the_rank_is_the_place_among_all_rivals() -> None:
+    model, inputs = small_model(users=3)
+    assert inputs.rivals is not None
+    found = rank(model, inputs)
+    with torch.no_grad():
+        scores, real = model.compared(inputs, inputs.rivals), inputs.rivals > 0
+    ahead = [(row[1:][there] >= row[0]).sum() for row, there in zip(scores, real, strict=True)]
+    assert found.tolist() == [1 + int(count) for count in ahead]
+
+
+def test_a_tie_counts_against_the_item() -> None:
+    model, inputs = small_model(users=2)
+    same = inputs.against(torch.full((2, 3), 4))
+    same.rivals[0, 2] = 0
+    with torch.no_grad():
+        model.compared = lambda inputs, items: torch.zeros(len(inputs), 1 + items.shape[1])
+        assert rank(model, same).tolist() == [3, 4]
+
+
+def test_a_rank_needs_rivals() -> None:
+    model, inputs = small_model(users=2)
+    with pytest.raises(XrecError, match="name no rivals"):
+        rank(model, replace(inputs, rivals=None))

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from xrec.fidelity.statistics import bootstrap
+from xrec.fidelity.statistics import bootstrap, holm, paired
 
 
 @pytest.mark.parametrize("draw", ["normal", "exponential"])
@@ -71,3 +72,31 @@ def test_of_nothing_nothing_is_known(values: list[float]) -> None:
 def test_what_never_varies_has_no_width(values: list[float], users: int) -> None:
     found = bootstrap(np.array(values))
     assert found == {"mean": 2.5, "low": 2.5, "high": 2.5, "users": users}
+
+
+def test_paired_differences_are_of_the_same_users() -> None:
+    rng = np.random.default_rng(0)
+    users = rng.normal(0, 5, 300)  # users differ much more than explainers
+    found = paired(users + rng.normal(0.2, 0.5, 300), users)
+    assert 0.1 < found["low"] < found["gap"] < found["high"] < 0.3
+    assert found["p"] < 0.001
+
+
+def test_p_values_are_even_where_nothing_differs() -> None:
+    rng = np.random.default_rng(1)
+    found = [paired(rng.normal(size=60), rng.normal(size=60))["p"] for _ in range(200)]
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+
+
+def test_paired_leaves_out_those_not_judged_by_both() -> None:
+    found = paired(np.array([1.0, np.nan, 3.0]), np.array([0.0, 5.0, np.nan]))
+    assert found["gap"] == 1
+    assert np.isnan(paired(np.array([np.nan]), np.array([1.0]))["p"])
+
+
+def test_holm_by_hand_and_against_its_definition() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    found = holm([0.5, float("nan"), 0.001])
+    assert found[0] == 0.5
+    assert np.isnan(found[1])
+    assert found[2] == 0.002

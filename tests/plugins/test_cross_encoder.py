@@ -440,7 +440,7 @@ def test_a_run_from_data_to_report(shelf, tmp_path: Path):
     done = run(recipe, tmp_path)
     table = done.store.table("explanations/leave_one_out.parquet")
     assert set(table["group"].drop_nulls()) == {"behaviour", "profile", "item"}
-    _, batch, inputs = done.explained()
+    batch, inputs = done.subject.batch, done.subject.inputs
     dataset = done.made["dataset"][0]
     truth = laid_out(dataset.truth(done.data, batch), inputs)
     events = (inputs.features.group == BEHAVIOUR) & (inputs.features.parent < 0)

@@ -47,7 +47,7 @@ def test_the_sets_that_were_found_change_what_comes_first(choices_run) -> None:
     rows = pl.read_parquet(choices_run.folder / "removals/first_three.parquet")
     assert rows["inside"].all()
     assert set(rows["slots"].list.len()) > {1}
-    _, _, inputs = choices_run.explained()
+    inputs = choices_run.subject.inputs
     present = inputs.present.clone()
     for row, slots in enumerate(rows["slots"].to_list()):
         present[row, slots] = False
@@ -81,7 +81,7 @@ def test_counterfactuals_are_summed_up(choices_run) -> None:
 
 
 def test_a_few_counterfactuals_are_told_in_words(choices_run) -> None:
-    table, _, inputs = choices_run.explained()
+    table, inputs = choices_run.subject.table, choices_run.subject.inputs
     told = explanations.read(choices_run.store, "first_three", inputs)
     lines = [block.text for block in blocks(rendered("counterfactuals", choices_run), Text)][1:]
     assert lines == [
@@ -103,7 +103,7 @@ def test_recommendations_are_explained_by_what_adds_up_where_there_is_such(choic
 
 
 def test_a_counterfactual_can_be_asked_for_and_reads_as_one(choices_run) -> None:
-    user = choices_run.explained()[0]["user"][0]
+    user = choices_run.subject.table["user"][0]
     shown = ask(choices_run, user, explainer="first_three")
     assert "among the first 3 for user" in shown.lines[0]
     assert "because of" not in shown.lines[0]
@@ -118,7 +118,8 @@ def test_a_counterfactual_can_be_asked_for_and_reads_as_one(choices_run) -> None
 
 def test_the_layers_of_a_run_are_those_of_its_model(choices_run) -> None:
     rows = pl.read_parquet(choices_run.folder / "layers.parquet")
-    table, batch, inputs = choices_run.explained()
+    about = choices_run.subject
+    table, batch, inputs = about.table, about.batch, about.inputs
     items = torch.cat([batch.candidate[:, None], inputs.rivals], dim=1)
     with torch.no_grad():
         said = torch.stack(choices_run.model.by_layer(inputs, items), dim=1)

@@ -151,7 +151,7 @@ def test_one_explainer_comes_twice_under_labels(done: Asked):
 
 
 def test_the_runs_target_is_what_is_explained(done: Asked):
-    _, _, inputs = done.done.explained()
+    inputs = done.done.subject.inputs
     told = explanations.read(done.done.store, "few", inputs)
     assert told.target == "margin"
     with torch.no_grad():

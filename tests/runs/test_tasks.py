@@ -91,7 +91,7 @@ def test_a_rating_is_learned(both: Run):
 
 
 def test_what_is_explained_may_be_one_task(both: Run):
-    _, _, inputs = both.explained()
+    inputs = both.subject.inputs
     told = IntegratedGradients(steps=50).explain(both.model, inputs, task(1))
     with torch.no_grad():
         said = both.model.score(inputs, 1)

@@ -36,9 +36,9 @@ class Game:
     """A cooperative game for each row: the players are its features, the value is the target.
 
     absent says what becomes of a player outside the coalition:
-    "remove": its slot is absent. "baseline": its vector is the row of `baseline` (F, D), zero by
-    default. "resample": its vector is that of the same slot in another row of the batch, drawn with
-    `seed`; slots that the other row lacks are absent. It takes a batch of two rows at least.
+    "remove": its slot is absent. "baseline": its vector is that of `baseline`, (F, D) or (B, F, D),
+    zero by default. "resample": its vector is that of the same slot in another row of the batch,
+    drawn with `seed`; slots that the other row lacks are absent. It takes two rows at least.
 
     Fixed slots are always in, padding never. `evaluations` counts the rows evaluated so far.
 

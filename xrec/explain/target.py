@@ -58,6 +58,21 @@ def lead(first: int) -> Target:
     return ahead
 
 
+def rank(model: Recommender, inputs: Inputs) -> Tensor:
+    """(B,) the place, from 1, of the item among itself and all of `inputs.rivals`.
+
+    Ties count against the item, so that a model that says the same of all ranks it last. Rivals
+    have all features of their own and those of the user that are present. No gradient passes
+    through it. Raises XrecError as `margin` does.
+    """
+    rivals = inputs.rivals
+    if rivals is None:
+        raise XrecError("the inputs name no rivals: give them some by Inputs.against")
+    said = model.compared(inputs, rivals)
+    ahead = ~(said[:, 1:] < said[:, :1]) & (rivals > 0)
+    return 1 + ahead.sum(1).to(said)
+
+
 def task(place: int) -> Target:
     """What the model says of one task of several, by its place among the recipe's `tasks:`."""
 

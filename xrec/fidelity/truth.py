@@ -33,6 +33,14 @@ class Planted(Protocol):
         """The true contribution of each past event and profile value to the candidate."""
 
 
+@runtime_checkable
+class Analytic(Protocol):
+    """A model whose contributions are known in closed form, so that only explainers can err."""
+
+    def contributions(self, inputs: Inputs) -> Tensor:
+        """(B, F) the Shapley value of each slot of the logit, 0 where it is not a player."""
+
+
 def laid_out(truth: Truth, inputs: Inputs) -> Tensor:
     """(B, F) the truth of each slot; NaN for slots of which the plant tells nothing.
 

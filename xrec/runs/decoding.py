@@ -24,7 +24,7 @@ def decode(run: Run) -> None:
     if missing := _missing(run.model):
         run.tell(f"  {missing}: what it would recommend after each is left out")
         return
-    table, batch, inputs = run.explained()
+    table, batch, inputs = run.subject.table, run.subject.batch, run.subject.inputs
     assert inputs.rivals is not None
     items = torch.cat([batch.candidate[:, None], inputs.rivals], dim=1)
     with torch.no_grad():

@@ -11,10 +11,12 @@ from xrec import plugins
 from xrec.explain.bounded import explain_within
 from xrec.explain.explainer import Choosing, Explainer, Measured, Trained, learns
 from xrec.explain.explanation import Explanation
+from xrec.explain.target import Target
 from xrec.fidelity.metric import Case
 from xrec.fidelity.protocol import latency
+from xrec.fidelity.retelling import Ask, Retelling
+from xrec.fidelity.scoring import scored
 from xrec.fidelity.statistics import bootstrap
-from xrec.fidelity.truth import Planted, laid_out, taken_up
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.runs import explanations
@@ -59,7 +61,7 @@ def choose(run: Run, explainer: Choosing) -> str:
 
 def explain(run: Run, label: str) -> None:
     """Explain each user's first recommendation with one explainer."""
-    table, _, inputs = run.explained()
+    subject = run.subject
     explainer: Any = run.explainers()[label][1]
     if isinstance(explainer, Choosing):
         said = choose(run, explainer)
@@ -67,7 +69,8 @@ def explain(run: Run, label: str) -> None:
         run.store.write_json(f"explainers/{label}.json", {"said": said})
     else:
         explainer = ready(run, label)
-    explanations.write(run.store, label, explained(run, explainer, inputs), table)
+    told = explained(run, explainer, subject.inputs)
+    explanations.write(run.store, label, told, subject.table)
 
 
 def explained(
@@ -77,33 +80,49 @@ def explained(
 
     model: what the inputs are of, where they are not the run's model's own.
     """
+    return asking(run)(explainer, model or run.model, inputs, run.target)
+
+
+def asking(run: Run) -> Ask:
+    """How explainers are asked in a run: within its bound of memory, and as its plugins release."""
     protocol = run.recipe.protocol
-    told = explain_within(protocol.max_bytes, explainer, model or run.model, inputs, run.target)
-    told = replace(told, target=protocol.target)
-    changed: Explanation = plugins.chain(run.manager.hook.xrec_explanation, told, recipe=run.recipe)
-    return changed
+
+    def ask(
+        explainer: Explainer, model: Recommender, inputs: Inputs, target: Target
+    ) -> Explanation:
+        told = explain_within(protocol.max_bytes, explainer, model, inputs, target)
+        told = replace(told, target=protocol.target)
+        changed: Explanation = plugins.chain(
+            run.manager.hook.xrec_explanation, told, recipe=run.recipe
+        )
+        return changed
+
+    return ask
 
 
 def score(run: Run, label: str) -> None:
     """Score one explainer by every metric, and time it."""
-    recipe, protocol = run.recipe, run.recipe.protocol
-    table, batch, inputs = run.explained()
-    told = explanations.read(run.store, label, inputs)
-    dataset = run.made["dataset"][0]
-    truth = None
-    if isinstance(dataset, Planted) and protocol.target in ("logit", recipe.tasks[0].name):
-        truth = laid_out(dataset.truth(run.data, batch), inputs)
-    case = Case(run.model, inputs, run.target, told, protocol.absent, protocol.points, truth)
-    columns, better = {"user": table["user"]}, {}
-    for metric in run.made["fidelity"]:
-        for name, values in metric.measure(case).items():
-            better[name] = metric.measures[name]
-            columns[name] = pl.Series(values.cpu().double().numpy())
-    rows = pl.DataFrame(columns)
-    summary = {name: bootstrap(rows[name].to_numpy(), recipe.seed) for name in better}
-    run.store.write_table(f"fidelity/{label}.parquet", rows)
+    recipe, protocol, subject = run.recipe, run.recipe.protocol, run.subject
     explainer = ready(run, label)
-    timed = latency(explainer, run.model, inputs, run.target, protocol.repeats, protocol.batch)
-    used = None if truth is None else taken_up(case.game(), truth)
-    found = {"measures": summary, "better": better, "latency": timed, "plant_taken_up": used}
-    run.store.write_json(f"fidelity/{label}.json", found)
+    case = Case(
+        run.model,
+        subject.inputs,
+        run.target,
+        explanations.read(run.store, label, subject.inputs),
+        protocol.absent,
+        protocol.points,
+        subject.truth,
+        subject.ledger,
+        Retelling(explainer, asking(run)),
+        recipe.seed,
+    )
+    scores = scored(run.made["fidelity"], case)
+    columns = {name: pl.Series(v.cpu().double().numpy()) for name, v in scores.values.items()}
+    rows = pl.DataFrame({"user": subject.table["user"], **columns})
+    summary = {name: bootstrap(rows[name].to_numpy(), recipe.seed) for name in columns}
+    run.store.write_table(f"fidelity/{label}.parquet", rows)
+    timed = latency(
+        explainer, run.model, subject.inputs, run.target, protocol.repeats, protocol.batch
+    )
+    found = {"measures": summary, "better": scores.better, "latency": timed}
+    run.store.write_json(f"fidelity/{label}.json", {**found, "plant_taken_up": subject.taken_up})

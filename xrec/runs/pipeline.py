@@ -45,18 +45,35 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     `tell` is called with each line of progress. Raises XrecError; then nothing half-written is
     left, and no folder if no stage was finished.
     """
-    work = Run(recipe, Path(out) / recipe.name / recipe.digest()[:10], tell)
-    # What cannot be had, data, weights or bf16, is found out before anything is written.
-    work.made["dataset"][0].sources()
-    trunk(recipe)
-    if work.store.record("train") is None:
-        precision.plugin(recipe.train.precision)
+    work = _begun(recipe, out, tell)
     planned = list(stages(work))
     with work.store.alone():
         work.store.begin(recipe.resolved)
         for stage in planned:
             _carry_out(work, stage)
     work.manager.hook.xrec_finished(run=work)
+    return work
+
+
+def _begun(recipe: Recipe, out: Path | str, tell: Tell) -> Run:
+    """The run of a recipe; what cannot be had, data, weights or bf16, is found out here."""
+    work = Run(recipe, Path(out) / recipe.name / recipe.digest()[:10], tell)
+    work.made["dataset"][0].sources()
+    trunk(recipe)
+    if work.store.record("train") is None:
+        precision.plugin(recipe.train.precision)
+    return work
+
+
+def trained(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None) -> Run:
+    """Carry out a recipe in its folder as `run` does, up to its model and how well this ranks."""
+    work = _begun(recipe, out, tell)
+    with work.store.alone():
+        work.store.begin(recipe.resolved)
+        for stage in stages(work):
+            _carry_out(work, stage)
+            if stage.name == "quality":
+                break
     return work
 
 

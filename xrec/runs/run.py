@@ -24,6 +24,7 @@ from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.recipe import Choice, Recipe
 from xrec.runs.store import RECIPE, Store
+from xrec.runs.subject import Subject
 
 WEIGHTS = "weights.safetensors"
 SHORTLIST = "shortlist.safetensors"  # of each explained user, the items ranked first
@@ -109,14 +110,40 @@ class Run:
         pairs = zip(self.recipe.influence, self.made["influence"], strict=True)
         return {choice.label: (choice, method) for choice, method in pairs}
 
-    def explained(self) -> tuple[pl.DataFrame, Batch, Inputs]:
-        """The recommendations that the run explains: as a table, as a batch, as inputs."""
+    @cached_property
+    def subject(self) -> Subject:
+        """The recommendations that the run explains, once it has made them."""
         table = self.store.table("recommendations.parquet").filter(pl.col("rank") == 1)
         users = torch.tensor([self.data.users.index(user) for user in table["user"]])
         items = torch.tensor([self.data.items.index(item) for item in table["item"]])
         batch = self.data.queries("test", users).about(items)
         rivals = self.store.tensors(SHORTLIST)["items"][:, 1:]
-        return table, batch, self.inputs(batch).against(rivals)
+        return self.subject_of(table, batch, rivals, "test")
+
+    def first_choices(self, users: Tensor, stage: str) -> Subject:
+        """What is recommended first to users (B,) at a stage: "validate" or "test"."""
+        data, queries = self.data, self.data.queries(stage, users)
+        found, scores = self.recommend(queries, data.seen(users, stage), 1 + self.model.shortlist)
+        found = torch.where(scores > -torch.inf, found, 0)
+        some = found[:, 0] > 0
+        users, items, batch = users[some], found[some, 0], queries.rows(some)
+        table = pl.DataFrame(
+            {
+                "user": [data.users.ids[user] for user in users.tolist()],
+                "item": [data.items.ids[item] for item in items.tolist()],
+                "title": [data.titles[item] for item in items.tolist()],
+            }
+        )
+        return self.subject_of(table, batch.about(items), found[some, 1:], stage)
+
+    def subject_of(self, table: pl.DataFrame, batch: Batch, rivals: Tensor, stage: str) -> Subject:
+        """Recommendations of a stage, as what explanations are of; rivals (B, R)."""
+        inputs = self.inputs(batch).against(rivals)
+        seen = self.data.left_out(batch.user, stage)
+        of_score = self.recipe.protocol.target in ("logit", self.recipe.tasks[0].name)
+        dataset = self.made["dataset"][0]
+        known = (self.model, self.data, self.target, table, batch, inputs, seen, dataset)
+        return Subject(*known, of_score)
 
     def inputs(self, batch: Batch) -> Inputs:
         """The feature vectors of a batch, as the trained model embeds them."""

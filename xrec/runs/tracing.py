@@ -13,7 +13,7 @@ def trace(run: Run, label: str) -> None:
 
     Raises XrecError where the method cannot be used with the run's model.
     """
-    table, batch, _ = run.explained()
+    table, batch = run.subject.table, run.subject.batch
     count, method = run.recipe.report.explained, run.influences()[label][1]
     kept = influences.kept(run)
     told = method.trace(_learned(run), kept, run.data, batch.rows(slice(0, count)))
