@@ -106,7 +106,7 @@ class Recipe:
         for key in ("name", "data", "model"):
             if key not in given:
                 raise RecipeError(f"{key}: this key is missing from the recipe")
-        if not isinstance(given["name"], str) or not _is_folder_name(given["name"]):
+        if not isinstance(given["name"], str) or not is_folder_name(given["name"]):
             raise RecipeError(f"name: '{given['name']}' must be a word fit for a folder's name")
         seed = given.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
@@ -162,8 +162,8 @@ class Recipe:
         return Recipe.of(given)
 
     def seeded(self, seed: int) -> Recipe:
-        """The recipe with another seed."""
-        return Recipe.of({**self.resolved, "seed": seed})
+        """The recipe with another seed; itself where it has that one."""
+        return self if seed == self.seed else Recipe.of({**self.resolved, "seed": seed})
 
     def digest(self) -> str:
         """SHA-256 of all that the recipe says of a run, which `tune:` and `bench:` do not."""
@@ -318,7 +318,7 @@ def _labelled(choice: Choice) -> Choice:
     """The choice with the label that is among its options, so that one plugin may come twice."""
     options = dict(choice.options)
     label = options.pop("label", choice.name)
-    if not isinstance(label, str) or not _is_folder_name(label):
+    if not isinstance(label, str) or not is_folder_name(label):
         raise RecipeError(f"{choice.key}.label: '{label}' must be a word fit for a file's name")
     return replace(choice, options=options, label=label)
 
@@ -344,5 +344,6 @@ def _dotlist(overrides: Sequence[str]) -> Any:
     return OmegaConf.from_dotlist(list(overrides))
 
 
-def _is_folder_name(name: str) -> bool:
+def is_folder_name(name: str) -> bool:
+    """Whether a name is of letters, digits, hyphens and underscores alone."""
     return bool(name) and name.replace("-", "").replace("_", "").isalnum()

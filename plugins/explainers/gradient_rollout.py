@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xrec import hookimpl
 from xrec.explain.explanation import Explanation
-from xrec.explain.gradients import Gradients
+from xrec.explain.gradients import Gradients, sloped
 from xrec.explain.probe import probe
 from xrec.explain.readings import Heard, check_attends, laid_out
 from xrec.explain.target import Target
@@ -58,7 +58,7 @@ def relevance(model: Recommender, inputs: Inputs, target: Target) -> Tensor:
 
     with torch.enable_grad(), model.watched() as readings:
         vectors = inputs.values.detach().requires_grad_()
-        said = target(Heard.through(model, score), inputs.with_values(vectors))
+        said = sloped(target(Heard.through(model, score), inputs.with_values(vectors)), vectors)
         maps = [each for reading in readings for each in reading.maps]
         slopes = torch.autograd.grad(said.sum(), maps, allow_unused=True, materialize_grads=True)
     found, values = iter(slopes), torch.zeros_like(inputs.values[..., 0])

@@ -91,8 +91,8 @@ class Data(LightningDataModule):
     def queries(self, stage: str, users: Tensor | None = None) -> Batch:
         """One ranking query a user: the history before the held-out event, and that event's item.
 
-        stage is "validate" or "test"; users (B,) int64, all by default. The label is what the tasks
-        know of that event.
+        stage is "validate" or "test", or "train", where it is the last event that is trained on;
+        users (B,) int64, all by default. The label is what the tasks know of that event.
         """
         users = torch.arange(1, len(self.users)) if users is None else users
         ends = self.events.start[users + 1] - HELD_OUT[stage] - 1

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xrec.errors import XrecError
 from xrec.explain.memory import bound
 from xrec.explain.target import Target
 from xrec.models.inputs import Inputs
@@ -15,6 +16,19 @@ from xrec.models.recommender import Recommender
 
 VECTORS = 4 * 2**20  # bytes of feature vectors at once: more is no faster
 KEPT = 256  # times its feature vectors: what a row keeps for its gradient, in large models
+
+
+def sloped(said: Tensor, values: Tensor) -> Tensor:
+    """(N,) what a model said of vectors, which has a gradient if they ask for one.
+
+    Raises XrecError: it has none, as of a model that was quantised.
+    """
+    if torch.is_grad_enabled() and values.requires_grad and not said.requires_grad:
+        raise XrecError(
+            "the model lets no gradient through to its inputs: explain it by an explainer that "
+            "takes features away, such as kernel_shap"
+        )
+    return said
 
 
 class Gradients:
@@ -34,8 +48,9 @@ class Gradients:
         self.at_once = max(1, vectors // (self.vectors[0].nbytes + 1))
 
     def __call__(self, values: Tensor, row: Tensor) -> Tensor:
-        """(N,) the target of rows with other vectors."""
-        return self.target(self.model, self._bare.rows(row).with_values(values))
+        """(N,) the target of rows with other vectors. Raises XrecError as `sloped` does."""
+        said = self.target(self.model, self._bare.rows(row).with_values(values))
+        return sloped(said, values)
 
     @property
     def all_rows(self) -> Tensor:

@@ -87,15 +87,23 @@ def coverage(top: Tensor, catalogue: int) -> float:
     return len(top[top > 0].unique()) / catalogue
 
 
+def auc(said: Tensor, label: Tensor) -> float:
+    """The area under the ROC curve: how often a 1 has more than a 0 has, ties counting half.
+
+    said (M,) float, of any scale; label (M,) int64 of 0 and 1.
+    """
+    place = said.unique(return_inverse=True)[1]  # torchmetrics' sigmoid ties large logits
+    return float(binary_auroc(place / len(place), label))
+
+
 def classification_report(logits: Tensor, label: Tensor) -> dict[str, Any]:
     """AUC and, at probability 0.5, accuracy and each class's precision, recall, F1 and support.
 
     logits (M,) float, label (M,) int64 of 0 and 1.
     """
     said = (logits > 0).long()
-    place = logits.unique(return_inverse=True)[1]  # torchmetrics' sigmoid ties large logits
     report: dict[str, Any] = {
-        "auc": float(binary_auroc(place / len(place), label)),
+        "auc": auc(logits, label),
         "accuracy": float(binary_accuracy(said, label)),
     }
     for name, p, truth in (("positive", said, label), ("negative", 1 - said, 1 - label)):

@@ -136,6 +136,17 @@ class Run:
         )
         return self.subject_of(table, batch.about(items), found[some, 1:], stage)
 
+    def rivals(self, batch: Batch, stage: str) -> Tensor:
+        """(B, R) what else would be recommended at a stage than a batch's items, best first.
+
+        0 where there are fewer.
+        """
+        most = self.model.shortlist
+        found, scores = self.recommend(batch, self.data.seen(batch.user, stage), 1 + most)
+        others = (scores > -torch.inf) & (found != batch.candidate[:, None])
+        order = others.int().argsort(dim=1, descending=True, stable=True)
+        return torch.where(others, found, 0).gather(1, order)[:, :most]
+
     def subject_of(self, table: pl.DataFrame, batch: Batch, rivals: Tensor, stage: str) -> Subject:
         """Recommendations of a stage, as what explanations are of; rivals (B, R)."""
         inputs = self.inputs(batch).against(rivals)
