@@ -35,13 +35,24 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Listing:
-    """One installed plugin, as its package's metadata tells it; nothing of it is imported."""
+    """One installed plugin, as its package's metadata tells it; nothing of it is imported.
+
+    package and version are read when they are asked for, as that takes long.
+    """
 
     kind: str
     name: str
-    package: str
-    version: str
     entry: EntryPoint
+
+    @property
+    def package(self) -> str:
+        """The package that declares it; "?" where none does."""
+        return self.entry.dist.name if self.entry.dist else "?"
+
+    @property
+    def version(self) -> str:
+        """The package's version; "?" likewise."""
+        return self.entry.dist.version if self.entry.dist else "?"
 
 
 def listings(kind: str | None = None) -> list[Listing]:
@@ -67,14 +78,13 @@ def listings(kind: str | None = None) -> list[Listing]:
 
 def _listing(entry: EntryPoint) -> Listing:
     kind, _, name = entry.name.partition(".")
-    package = entry.dist.name if entry.dist else "?"
+    listing = Listing(kind, name, entry)
     if kind not in KINDS or not name:
         raise PluginError(
-            f"package {package} declares the plugin '{entry.name}': "
+            f"package {listing.package} declares the plugin '{entry.name}': "
             f"an entry point is called kind.name, with a kind of {', '.join(KINDS)}"
         )
-    version = entry.dist.version if entry.dist else "?"
-    return Listing(kind, name, package, version, entry)
+    return listing
 
 
 def factory(kind: str, name: str) -> type:

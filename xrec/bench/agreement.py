@@ -19,7 +19,8 @@ def agreement(told: Explanation, reference: Explanation, k: int = TOP) -> dict[s
     of all where there are fewer.
 
     NaN for a row that has not the same features in both, or too few: what one model reads and the
-    other does not, cannot be compared.
+    other does not, cannot be compared. Pitfall: an explainer that does not look at the model, such
+    as a floor, agrees with itself whatever became of the model.
     """
     mine, other = told.summed(), reference.summed()
     if mine.values.shape != other.values.shape:

@@ -1,0 +1,102 @@
+"""Plugins that are as good as installed, for variants to be made of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from types import ModuleType
+
+import polars as pl
+import pytest
+import torch
+
+from xrec import hookimpl, plugins
+from xrec.errors import XrecError
+from xrec_plugins.explainers.leave_one_out import LeaveOneOut
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """A compressor: weights in steps."""
+
+    step: float = 0.05
+
+    @hookimpl
+    def xrec_fitted(self, module):
+        for parameter in module.parameters():
+            parameter.data = (parameter.data / self.step).round() * self.step
+        return module
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A compressor that cannot work with this model."""
+
+    @hookimpl
+    def xrec_fitted(self, module):
+        raise XrecError("compressor 'broken' cannot work with it: choose another")
+
+
+@dataclass(frozen=True)
+class Demanding:
+    """A compressor without default options."""
+
+    bits: int
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """A mechanism that leaves out what every third user did."""
+
+    every: int = 3
+
+    @hookimpl
+    def xrec_tables(self, tables):
+        users = tables.interactions["user"].unique().sort().gather_every(self.every)
+        gone = pl.col("user").is_in(users.implode())
+        return replace(tables, interactions=tables.interactions.filter(~gone))
+
+
+@dataclass(frozen=True)
+class Picky:
+    """An explainer of models that are not coarse."""
+
+    def explain(self, model, inputs, target):
+        weights = torch.cat([each.flatten() for each in model.parameters()])
+        if torch.allclose(weights / Coarse.step, (weights / Coarse.step).round(), atol=1e-3):
+            raise XrecError("explainer 'picky' cannot explain a coarse model")
+        return LeaveOneOut().explain(model, inputs, target)
+
+
+def offering(hook: str, name: str, factory: type) -> ModuleType:
+    module = ModuleType(name)
+
+    def offers() -> dict[str, type]:
+        return {name: factory}
+
+    offers.__name__ = hook
+    setattr(module, hook, hookimpl(offers))
+    return module
+
+
+OFFERED = {
+    "compressor": {"coarse": Coarse, "broken": Broken, "demanding": Demanding},
+    "mechanism": {"forgetful": Forgetful},
+    "explainer": {"picky": Picky},
+}
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[None]:
+    """The plugins above beside all that are installed."""
+    entries = list(plugins.entry_points(group=plugins.ENTRY_POINTS))  # once, as it takes long
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, factories in OFFERED.items():
+            for name, factory in factories.items():
+                where = f"as_installed_{name}"
+                entries.append(EntryPoint(f"{kind}.{name}", where, plugins.ENTRY_POINTS))
+                patch.setitem(sys.modules, where, offering(plugins.KINDS[kind], name, factory))
+        patch.setattr(plugins, "entry_points", lambda group: entries)
+        yield
