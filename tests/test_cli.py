@@ -25,7 +25,9 @@ def refused(told: tuple[int, str, str], *words: str) -> None:
         assert word in err
 
 
-@pytest.mark.parametrize("command", [["--help"], ["plugins"], ["plugins", "--kind", "explainer"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["bench", "--help"], ["plugins"], ["plugins", "--kind", "explainer"]]
+)
 def test_help_and_plugins_import_nothing_heavy(command: list[str]) -> None:
     check = (
         "import sys\n"

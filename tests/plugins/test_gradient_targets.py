@@ -11,11 +11,12 @@ from tongues import bytes_of, saved
 from xrec.data.features import BEHAVIOUR
 from xrec.data.module import Data
 from xrec.data.tasks import KNOWN
+from xrec.errors import XrecError
 from xrec.explain.explainer import Explainer, Trained
 from xrec.explain.target import Target, logit, margin, task
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
-from xrec.testing import check_explainer, gates, small_data
+from xrec.testing import check_explainer, gates, small_data, small_model
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.encoders.pretrained import Pretrained
 from xrec_plugins.explainers.adaptive_integrated_gradients import AdaptiveIntegratedGradients
@@ -127,3 +128,16 @@ def test_the_gates_with_other_baselines(made, baseline: str) -> None:
     assert not any(told.startswith("failed") for told in outcomes.values()), outcomes
     expected = {"mean": {"linear"}, "users": {"linear", "symmetry"}}
     assert excused == expected.get(baseline, set())
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_a_model_that_lets_no_gradient_through_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = small_model()
+    monkeypatch.setattr(type(model), "score", torch.no_grad()(type(model).score))
+    explainer = EXPLAINERS[name]()
+    with pytest.raises(XrecError, match="lets no gradient through to its inputs: explain it by"):
+        if isinstance(explainer, Trained):
+            explainer.fit(model, model.data_module)
+        explainer.explain(model, inputs, logit)

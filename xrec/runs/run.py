@@ -141,11 +141,11 @@ class Run:
 
         0 where there are fewer.
         """
-        most = self.model.shortlist
-        found, scores = self.recommend(batch, self.data.seen(batch.user, stage), 1 + most)
+        seen = self.data.seen(batch.user, stage)
+        found, scores = self.recommend(batch, seen, 1 + self.model.shortlist)
         others = (scores > -torch.inf) & (found != batch.candidate[:, None])
         order = others.int().argsort(dim=1, descending=True, stable=True)
-        return torch.where(others, found, 0).gather(1, order)[:, :most]
+        return torch.where(others, found, 0).gather(1, order)[:, :-1]
 
     def subject_of(self, table: pl.DataFrame, batch: Batch, rivals: Tensor, stage: str) -> Subject:
         """Recommendations of a stage, as what explanations are of; rivals (B, R)."""
