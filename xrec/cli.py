@@ -149,6 +149,22 @@ app.add_typer(bench, name="bench")
 
 
 @bench.command()
+def fidelity(
+    recipe: Annotated[Path, typer.Argument(help="A recipe that lists explainers and metrics.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Judge explainers by budgets, seeds and models, going on where it was stopped."""
+    from xrec.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides or ())
+    from xrec.bench.fidelity import bench as carry_out
+
+    folder = carry_out(loaded, runs, tell=lambda text: out.print(text, markup=False))
+    out.print(f"benchmark: {folder}", markup=False)
+
+
+@bench.command()
 def tradeoff(
     recipe: Annotated[Path, typer.Argument(help="A recipe that lists explainers and metrics.")],
     overrides: Overrides = None,
