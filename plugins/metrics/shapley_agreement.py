@@ -23,15 +23,8 @@ EXACT = 12  # players up to which a row is enumerated
 PER_PLAYER = 40  # evaluations of a row that is not, at most
 SEED = 7919  # of its coalitions: other than those that an explainer is likely to have drawn
 NEAR = 0.02  # relative error at which such a row is done
-WRONG = (
-    "shuffled",
-    "constant",
-    "flipped",
-    "leaking",
-    "stale",
-    "jittery",
-    "deaf",
-)  # all but "scaled"
+# Faults of more than the scale.
+WRONG = ("shuffled", "constant", "flipped", "leaking", "stale", "jittery", "deaf")
 
 
 @dataclass(frozen=True)
