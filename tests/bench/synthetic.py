@@ -228,7 +228,10 @@ def _told(explainers, models, better, taken_up) -> dict[str, Any]:
         "about": ABOUT,
         "options": OPTIONS | {"seeds": list(models)},
         "better": dict(better),
-        "meaning": {name: f"What {name} means, in a sentence." for name in better},
+        "meaning": {
+            name.split("@")[0]: f"What {name.split('@')[0]} means, in a sentence."
+            for name in better
+        },
         "explainers": {
             label: {
                 "name": label,
@@ -237,7 +240,8 @@ def _told(explainers, models, better, taken_up) -> dict[str, Any]:
                 "says": f"What {label} is, in a sentence.",
                 "settings": list(made.settings),
                 "chosen": made.chosen,
-                "retold": not made.blind,
+                "said": None,
+                "draws": True,
             }
             for label, made in explainers.items()
         },

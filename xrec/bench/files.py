@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ class Entrant:
 
     standing: "", "floor", "heuristic" or "ceiling". says: what it is, in a sentence. gates: by name
     "passed", or "excused: …" or "failed: …" with the reason. settings: those tried, "" where it has
-    no budget; chosen: the one by which it is judged. retold: whether it was asked again, by the
-    measures that do so.
+    no budget; chosen: the one by which it is judged.
     """
 
     label: str
@@ -35,7 +35,6 @@ class Entrant:
     gates: Mapping[str, str]
     settings: tuple[str, ...]
     chosen: str
-    retold: bool
 
     @property
     def unit(self) -> Unit:
@@ -60,7 +59,8 @@ class Bench:
     rows: a row for each explained user of each cell (model, split, explainer, setting, draw), a
     column for each measure. latency: seconds and bytes by model, explainer and setting. tradeoff:
     the grid of variants of the model, if one was made. taken_up: by seed of the model, the share of
-    recommendations in which it uses the planted causes; None where there are none.
+    recommendations in which it uses the planted causes; None where there are none. left_out: why
+    some explainers were not compared.
     """
 
     recipe: str
@@ -69,6 +69,7 @@ class Bench:
     better: Mapping[str, str]
     meaning: Mapping[str, str]
     explainers: Mapping[str, Entrant]
+    left_out: Mapping[str, str]
     taken_up: Mapping[int, float | None]
     quality: Mapping[int, Mapping[str, float]]
     asked: int
@@ -87,8 +88,9 @@ class Bench:
         return cls(
             **{name: told[name] for name in ("recipe", "about", "options", "better", "meaning")},
             **{name: told[name] for name in ("asked", "evaluated", "minutes")},
-            explainers={label: _entrant(label, each) for label, each in entrants},
-            taken_up={int(seed): share for seed, share in told["plant_taken_up"].items()},
+            explainers={e: _entrant(e, each) for e, each in entrants if not each.get("said")},
+            left_out={e: each["said"] for e, each in entrants if each.get("said")},
+            taken_up={int(seed): _known(share) for seed, share in told["plant_taken_up"].items()},
             quality={int(seed): figures for seed, figures in told["quality"].items()},
             rows=pl.read_parquet(_there(folder / "rows.parquet")),
             latency=pl.read_parquet(_there(folder / "latency.parquet")),
@@ -132,10 +134,14 @@ class Bench:
 
 
 def _entrant(label: str, told: Mapping[str, Any]) -> Entrant:
-    fields = {name: told[name] for name in ("name", "standing", "says", "gates", "retold")}
+    fields = {name: told[name] for name in ("name", "standing", "says", "gates")}
     return Entrant(
         label=label, settings=tuple(told["settings"]), chosen=told["chosen"] or "", **fields
     )
+
+
+def _known(share: float | None) -> float | None:
+    return None if share is None or isnan(share) else share
 
 
 def _there(path: Path) -> Path:

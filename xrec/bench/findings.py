@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from xrec.bench import advice, agreement
+from xrec.bench import advice, orders
 from xrec.bench.averages import Averages, averaged
 from xrec.bench.break_even import BreakEven, break_even
 from xrec.bench.costs import Cost, costs
@@ -68,9 +68,12 @@ class Findings:
         """What nothing quicker is better than, of those who may be advised, quickest first."""
         return advice.on_front(self.bench, self.averages, self.costs, measure)
 
-    def steps(self, measure: str) -> list[advice.Step]:
-        """Which to use in the time there is, by a measure."""
-        return advice.steps(self.bench, self.averages, self.costs, measure)
+    @cached_property
+    def steps(self) -> list[advice.Step]:
+        """Which to use in the time there is, by the most telling measure."""
+        if not self.telling:
+            return []
+        return advice.steps(self.bench, self.averages, self.costs, self.telling[0])
 
     @cached_property
     def break_even(self) -> dict[str, BreakEven]:
@@ -87,12 +90,12 @@ class Findings:
     @cached_property
     def measures_agree(self) -> np.ndarray:
         """(reported, reported) τ between the orders that measures give."""
-        return agreement.of_measures(self.bench, self.averages, self.bench.reported)
+        return orders.of_measures(self.bench, self.averages, self.bench.reported)
 
     @cached_property
     def models_agree(self) -> dict[str, tuple[float, float]]:
         """By measure, the mean and the least τ between the orders that two models give."""
-        return agreement.of_models(self.bench)
+        return orders.of_models(self.bench)
 
     def level(self, label: str) -> list[str]:
         """The measures by which it is the best, or is not told from the best."""

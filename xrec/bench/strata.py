@@ -21,6 +21,11 @@ class Stratum:
     users: int
     averages: Averages
 
+    @property
+    def bounds(self) -> str:
+        """In words: "3–12", or "5" where all are alike."""
+        return f"{self.least:,}–{self.most:,}" if self.most > self.least else f"{self.least:,}"
+
 
 def strata(bench: Bench, by: str) -> list[Stratum]:
     """Test users in three parts of about the same size by "events" or "popularity", lowest first.
