@@ -144,6 +144,26 @@ def export(
     out.print(f"export: {written}", markup=False)
 
 
+bench = typer.Typer(no_args_is_help=True, help="Compare explainers, and what models cost them.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def fidelity(
+    recipe: Annotated[Path, typer.Argument(help="A recipe that lists explainers and metrics.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Judge explainers by budgets, seeds and models, going on where it was stopped."""
+    from xrec.recipe import Recipe
+
+    loaded = Recipe.load(recipe, overrides or ())
+    from xrec.bench.fidelity import bench as carry_out
+
+    folder = carry_out(loaded, runs, tell=lambda text: out.print(text, markup=False))
+    out.print(f"benchmark: {folder}", markup=False)
+
+
 @app.command()
 def plugins(
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as explainer.")] = None,

@@ -162,8 +162,8 @@ class Recipe:
         return Recipe.of(given)
 
     def seeded(self, seed: int) -> Recipe:
-        """The recipe with another seed."""
-        return Recipe.of({**self.resolved, "seed": seed})
+        """The recipe with another seed; itself where it has that one."""
+        return self if seed == self.seed else Recipe.of({**self.resolved, "seed": seed})
 
     def digest(self) -> str:
         """SHA-256 of all that the recipe says of a run, which `tune:` and `bench:` do not."""
