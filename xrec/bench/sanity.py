@@ -15,6 +15,7 @@ import polars as pl
 from xrec.fidelity.statistics import PAIRED, holm, paired
 
 ALPHA = 0.05  # of p-values, corrected
+NOTABLE = 1e-4  # in a measure's units: less may be rounding, however sure it is
 FINE = 100  # resamples for each pair: a corrected p-value can then be as small as 0.02
 
 Claims = Mapping[str, Collection[str]]
@@ -33,10 +34,10 @@ def caught(
     name of its column, claims to see.
 
     Columns: fault, measure; sound and faulty, the means over users for whom both are known; gap, by
-    how much the faulty one is worse; p; caught, whether it is worse at p < 0.05; claimed. Null
-    where a measure is not known of both for any user: then it catches nothing. p is that of the
-    paired bootstrap over users, corrected (Holm, 1979) among all pairs that are claimed, or among
-    all that are not, which are told for information.
+    how much the faulty one is worse; p; caught, whether it is worse, by more than rounding, at
+    p < 0.05; claimed. Null where a measure is not known of both for any user: then it catches
+    nothing. p is that of the paired bootstrap over users, corrected (Holm, 1979) among all pairs
+    that are claimed, or among all that are not, which are told for information.
 
     Raises ValueError where frames differ in their number of users.
     """
@@ -51,7 +52,7 @@ def caught(
             pair = (sound, faulty[row["fault"]])
             row |= _held(*pair, row["measure"], better[row["measure"]], FINE * len(family))
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            row |= {"p": p, "caught": bool(row["gap"] > 0 and p < ALPHA)}
+            row |= {"p": p, "caught": bool(row["gap"] > NOTABLE and p < ALPHA)}
     columns = ("fault", "measure", "sound", "faulty", "gap", "p", "caught", "claimed")
     schema = {name: _TYPES.get(name, pl.Float64) for name in columns}
     told = [[row[name] for name in columns] for row in rows]
