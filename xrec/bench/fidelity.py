@@ -119,7 +119,7 @@ class Benchmark:
             for each in self.entrants.able():
                 for one in each.settings:
                     best = one.name == picked[each.label]
-                    draws = self.options.draws if best and hasattr(one.make(), "seed") else 1
+                    draws = self.options.draws if best and _draws(one) else 1
                     yield from (Judgement(seed, "test", one, draw) for draw in range(draws))
                     if again and best and seed == self.first:
                         yield Judgement(seed, "test", one, again=True)
@@ -204,3 +204,8 @@ class Benchmark:
             return {label: names[-1] for label, names in settings.items()}
         better = measures(self.metrics, self.options.operators)[select]
         return chosen(self.rows(choosing), select, better, settings)
+
+
+def _draws(setting: Setting) -> bool:
+    """Whether a setting says something else by another seed; a ceiling is drawn once."""
+    return setting.standing != "ceiling" and hasattr(setting.make(), "seed")

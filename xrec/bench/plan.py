@@ -16,7 +16,7 @@ from xrec.report.words import standing
 FLOORS = ("random", "recency", "popularity", "item_cosine", "leave_one_out")
 EXACT, NEARLY = "exact_shapley", "nearly_exact"
 ENUMERABLE = 16  # features up to which all coalitions are asked about
-PER_FEATURE = 40  # evaluations of what is nearly exact, where there are more
+PER_FEATURE = 20  # evaluations of what is nearly exact, where there are more
 #: The options that say how much an explainer may ask of the model; an explainer has one of them.
 BUDGETS = ("evaluations", "steps", "permutations", "samples")
 

@@ -99,7 +99,7 @@ def padding(explainer: Explainer) -> None:
     told = made.explain(model, inputs, logit)
     with torch.no_grad():
         wide = model.embed(padded(_queries(model.data_module)))
-    again = made.explain(model, wide.against(_rivals(inputs, model.data_module)), logit)
+    again = made.explain(model, wide.against(_rivals(model.data_module)), logit)
     found, expected = again.values[wide.players], told.values[inputs.players]
     _near(found, expected, SAME, "padding changes what is said")
     assert not again.values[~wide.players].any(), "padding was given a value"
@@ -204,16 +204,18 @@ def _queries(data: Data) -> Batch:
     return data.queries("test", torch.arange(1, 4))
 
 
-def _rivals(inputs: Inputs, data: Data) -> Tensor:
-    """(B, R) a few items for each row to compete with."""
-    return torch.arange(1, min(6, len(data.items))).expand(len(inputs), -1)
+def _rivals(data: Data) -> Tensor:
+    """(B, R) a few items for each row to compete with, its own not among them."""
+    items = torch.arange(1, min(7, len(data.items)))
+    own = items == _queries(data).candidate[:, None]
+    return items[own.long().argsort(dim=1, stable=True)[:, :-1]]
 
 
 @torch.no_grad()
 def _inputs(model: LinearToy) -> Inputs:
     model.eval()
     inputs = model.embed(_queries(model.data_module))
-    return inputs.against(_rivals(inputs, model.data_module))
+    return inputs.against(_rivals(model.data_module))
 
 
 def _small() -> tuple[Recommender, Inputs]:
@@ -226,7 +228,7 @@ def _small() -> tuple[Recommender, Inputs]:
 @lru_cache(maxsize=1)
 def _made() -> tuple[Recommender, Inputs]:
     model, inputs = small_model(users=3, history=4)
-    return model, inputs.against(_rivals(inputs, model.data_module))
+    return model, inputs.against(_rivals(model.data_module))
 
 
 def _told(explainer: Explainer, model: Recommender, inputs: Inputs) -> Explanation:
