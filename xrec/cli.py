@@ -162,6 +162,7 @@ def fidelity(
 
     folder = carry_out(loaded, runs, tell=lambda text: out.print(text, markup=False))
     out.print(f"benchmark: {folder}", markup=False)
+    out.print(f"report: {folder / 'report.html'}", markup=False)
 
 
 @bench.command()

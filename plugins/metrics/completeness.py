@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +20,11 @@ class Completeness:
     the credit to the wrong features.
     """
 
+    plays: ClassVar[bool] = False
     measures: ClassVar[Mapping[str, str]] = {"completeness_gap": "lower"}
+    sees: ClassVar[Mapping[str, Collection[str]]] = {
+        "completeness_gap": ("flipped", "scaled", "stale", "jittery", "deaf")
+    }
 
     def measure(self, case: Case) -> dict[str, Tensor]:
         """(B,) gaps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xrec import hookimpl
 from xrec.fidelity.metric import Case
-from xrec.fidelity.truth import causes
+from xrec.fidelity.truth import causes, material
 
 
 @dataclass(frozen=True)
@@ -23,37 +23,67 @@ class PlantedTruth:
     planted_precision: of the k features with the largest contributions by size, the share that is
     among the k planted ones; k is at most the number of planted causes that the row has.
     planted_rank: Spearman's correlation of the contributions with the planted ones.
+    planted_recall: of the planted causes that matter, those with at least a tenth of the row's
+    largest contribution, the share among the features with the largest contributions by size, as
+    many as `among` says.
+    planted_mass: the share of the contributions' sizes that lies on the planted causes that matter
+    (relevance mass accuracy: Arras et al., 2022); 0 where all contributions are 0.
 
-    Options: k. Pitfall: it judges model and explainer together; see `taken_up` for the model's
-    part.
+    Options: k, among.
+
+    Pitfalls: it judges model and explainer together; see `taken_up` for the model's part. All but
+    the rank go by size and see no sign; the rank of an explanation that says the same of all
+    features is not defined. Recall is 1 for every explanation of a row that has no more features
+    than `among`, and mass favours those that say much of few. The rank counts the features that do
+    next to nothing as much as those that do most.
     """
 
+    plays: ClassVar[bool] = False
     measures: ClassVar[Mapping[str, str]] = {
         "planted_precision": "higher",
         "planted_rank": "higher",
+        "planted_recall": "higher",
+        "planted_mass": "higher",
+    }
+    sees: ClassVar[Mapping[str, Collection[str]]] = {
+        "planted_precision": ("shuffled", "constant", "stale", "jittery", "deaf"),
+        "planted_rank": ("shuffled", "flipped", "stale", "jittery", "deaf"),
+        "planted_recall": ("shuffled", "constant", "stale", "jittery", "deaf"),
+        "planted_mass": ("shuffled", "constant", "leaking", "stale", "jittery", "deaf"),
     }
     k: int = 5
+    among: int = 10
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"k is {self.k}, it must be at least 1")
+        for name in ("k", "among"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
 
     def measure(self, case: Case) -> dict[str, Tensor]:
-        """(B,) each; nothing where the data have no planted truth."""
+        """(B,) each, NaN for rows without a cause; nothing where the data have no planted truth."""
         if case.truth is None:
             return {}
         told = torch.where(case.truth.isnan(), torch.nan, case.explanation.summed().values)
-        return {
-            "planted_precision": self._precision(told, case.truth),
-            "planted_rank": _rank_correlation(told, case.truth),
-        }
-
-    def _precision(self, told: Tensor, truth: Tensor) -> Tensor:
-        cause = causes(truth, self.k)
         size = told.abs().nan_to_num(-1)
         place = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        named = place < cause.sum(1, keepdim=True)
-        return (named & cause).sum(1) / cause.sum(1)  # NaN for a row without a cause
+        cause, matter = causes(case.truth, self.k), material(case.truth)
+        return {
+            "planted_precision": _share(place < cause.sum(1, keepdim=True), cause),
+            "planted_rank": _rank_correlation(told, case.truth),
+            "planted_recall": _share(place < self.among, matter),
+            "planted_mass": _mass(size.clamp(min=0), matter),
+        }
+
+
+def _share(named: Tensor, cause: Tensor) -> Tensor:
+    """(B,) the share of causes that are named, NaN for a row without a cause."""
+    return (named & cause).sum(1) / cause.sum(1)
+
+
+def _mass(size: Tensor, cause: Tensor) -> Tensor:
+    whole = size.sum(1)
+    share = torch.where(whole > 0, (size * cause).sum(1) / whole, 0)
+    return torch.where(cause.any(1), share, torch.nan)
 
 
 def _rank_correlation(told: Tensor, truth: Tensor) -> Tensor:

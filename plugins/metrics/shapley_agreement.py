@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,6 +23,8 @@ EXACT = 12  # players up to which a row is enumerated
 PER_PLAYER = 40  # evaluations of a row that is not, at most
 SEED = 7919  # of its coalitions: other than those that an explainer is likely to have drawn
 NEAR = 0.02  # relative error at which such a row is done
+# Faults of more than the scale.
+WRONG = ("shuffled", "constant", "flipped", "leaking", "stale", "jittery", "deaf")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,12 @@ class ShapleyAgreement:
     The last reference is kept, so that all explainers of a run are held against the same one.
     """
 
+    plays: ClassVar[bool] = False  # it holds against the game of the protocol's operator alone
     measures: ClassVar[Mapping[str, str]] = {"shapley_rank": "higher", "shapley_error": "lower"}
+    sees: ClassVar[Mapping[str, Collection[str]]] = {
+        "shapley_rank": ("shuffled", "flipped", "stale", "jittery", "deaf"),
+        "shapley_error": (*WRONG, "scaled"),
+    }
 
     kept: Reference | None = field(init=False, default=None, repr=False)
 

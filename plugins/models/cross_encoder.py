@@ -110,7 +110,7 @@ class CrossEncoderRecommender(Recommender):
         wholes = features.group.shape[1] - ids.shape[1]
         none = there.new_zeros(len(there), wholes)
         values = torch.cat([words.new_zeros(*none.shape, words.shape[2]), words], dim=1)
-        return Inputs(values, torch.cat([none, there], dim=1), features)
+        return Inputs(values, torch.cat([none, there], dim=1), features, item=batch.candidate)
 
     def score(self, inputs: Inputs, task: int = 0) -> Tensor:
         """(B,) what a task says: its head's view of the pooled states of the tokens present."""
@@ -126,6 +126,10 @@ class CrossEncoderRecommender(Recommender):
             self.watching.append(Watched(maps, self.read_from(inputs), inputs.values.shape[1]))
         pooled = self.language.pooled(states, given[1])
         return [self.heads[at](pooled) for at in tasks]
+
+    def text_vectors(self) -> Tensor:
+        """(N + 1, E) those that the retriever reads."""
+        return self.retriever.text_vectors()
 
     def read_from(self, inputs: Inputs) -> int:
         """The first token's slot."""
@@ -152,7 +156,7 @@ class CrossEncoderRecommender(Recommender):
         there = (features.group == ITEM) & (features.parent >= 0)
         closing = features.fixed & (features.place >= self.layout.size - len(self.layout.closing))
         present = torch.where(kept, inputs.present[at], there | closing)
-        return Inputs(values, present, features, inputs.rivals)
+        return Inputs(values, present, features, inputs.rivals, item=items)
 
     def padding(self, inputs: Inputs) -> Tensor:
         """(B, F, D) the word vector of the token that fills rows."""

@@ -143,6 +143,10 @@ class SequentialRecommender(Recommender):
         if self.reading is not None:
             self.texts.copy_(self.reading.everything())
 
+    def text_vectors(self) -> Tensor:
+        """(N + 1, E) as the encoder made them, or makes them by now."""
+        return self.texts
+
     def view_shares(self) -> dict[str, Tensor]:
         """(N + 1,) the share of each view in the weights of each item's slots."""
         everything = torch.arange(len(self.texts), device=self.texts.device)
@@ -158,7 +162,7 @@ class SequentialRecommender(Recommender):
             [batch.history > 0, batch.profile > 0, torch.ones_like(real[:, :1]), real], dim=1
         )
         values = torch.cat([events, profile, query, views], dim=1)
-        return Inputs(values, known, self._features(batch))
+        return Inputs(values, known, self._features(batch), item=batch.candidate)
 
     def _features(self, batch: Batch) -> FeatureIndex:
         query = torch.zeros_like(batch.candidate)[:, None]
@@ -254,6 +258,7 @@ class SequentialRecommender(Recommender):
             torch.cat([inputs.present[:, own], real], dim=1),
             replace(features, key=key),
             inputs.rivals,
+            item=items,
         )
 
     def choices(self, inputs: Inputs, items: Tensor) -> Tensor:

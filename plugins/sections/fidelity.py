@@ -29,8 +29,9 @@ NOTES = (
     "{batch}; forward and backward count the model's evaluations. {threads} threads."
 )
 KEY = (
-    "● explainer, ◇ heuristic, □ floor: a rule too simple to trust, which an explainer worth its "
-    "cost must beat. Upright bars are 95\N{NO-BREAK SPACE}% intervals."
+    "● explainer, ◇ heuristic, △ ceiling: as exact as can be, at whatever cost, □ floor: a rule "
+    "too simple to trust, which an explainer worth its cost must beat. Upright bars are "
+    "95\N{NO-BREAK SPACE}% intervals."
 )
 
 

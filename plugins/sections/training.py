@@ -46,9 +46,12 @@ def _told(run: Run, rows: dict[str, int], training: dict[str, Any]) -> str:
     recipe = run.recipe
     weighs = [f"{plain(name)} {percent(share)}" for name, share in training["views"].items()]
     views = f" Of an item's views, weighed in it on average: {listed(weighs)}." if weighs else ""
+    learned = f"({training['learning']:,} learned parameters), whose item texts are read by the "
+    learned += f"encoder {_called(recipe.encoder)}, was trained on"
+    if not training["learning"]:
+        learned = f"({training['parameters']:,} parameters, none of them learned) was set up for"
     return (
-        f"A {plain(recipe.model.name)} model ({training['learning']:,} learned parameters), whose "
-        f"item texts are read by the encoder {_called(recipe.encoder)}, was trained on the "
+        f"A {plain(recipe.model.name)} model {learned} the "
         f"{plain(recipe.dataset.name)} data: {rows['interactions']:,} events of "
         f"{rows['active users']:,} users and {rows['items']:,} items. "
         f"{HELD_OUT[recipe.data.split]}{views}"
@@ -91,6 +94,8 @@ def _courses(training: dict[str, Any], monitor: str) -> list[Block]:
         _course(training["epochs"], monitor, plain(monitor.replace("val_", "Validation ")), True),
     ]
     shown = [chart for chart in charts if chart]
+    if not training["learning"]:
+        return [Text("Nothing of the model learns, so that there was nothing to train.")]
     return shown or [Text("A plugin trained the model; it left no figures of its epochs.")]
 
 

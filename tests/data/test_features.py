@@ -129,3 +129,33 @@ def test_rows_may_repeat():
     assert some.name(0, 1) == some.name(1, 1) == "Tent"
     assert some.name(2, 1) == "age: old"
     assert some.parent.shape == (3, 4)
+
+
+def _opened() -> FeatureIndex:
+    """An event, a profile value, and another event with two words."""
+    return FeatureIndex(
+        group=torch.tensor([[BEHAVIOUR, PROFILE, BEHAVIOUR, BEHAVIOUR, BEHAVIOUR]]),
+        key=torch.tensor([[1, 1, 2, 3, 4]]),
+        parent=torch.tensor([[-1, -1, -1, 2, 2]]),
+        names={BEHAVIOUR: ("", "Tent", "Red lamp", "red", "lamp"), PROFILE: ("", "age: old")},
+    )
+
+
+def test_the_items_of_slots_are_their_events():
+    assert _opened().items.tolist() == [[1, 0, 2, 2, 2]]
+    assert _index().items.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ([1, 1, 0, 1, 1], [6, 5, 0, 2, 2]),
+        ([1, 0, 1, 1, 0], [6, 0, 2, 2, 0]),
+        ([0, 1, 1, 0, 0], [0, 5, 4, 0, 0]),
+        ([1, 1, 0, 0, 0], [6, 5, 0, 0, 0]),
+    ],
+)
+def test_what_a_whole_has_is_split_among_what_is_present_of_it(present: list, expected: list):
+    index, there = _opened(), torch.tensor([present], dtype=torch.bool)
+    found = index.parted(torch.tensor([[6.0, 5, 4, 100, 100]]), there)
+    assert found.tolist() == [expected]

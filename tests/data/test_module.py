@@ -186,6 +186,20 @@ def test_seen_is_every_item_before_the_held_out_event(world: World, stage: tuple
         assert set(marks[row].nonzero().flatten().tolist()) == earlier
 
 
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_items_are_counted_by_their_training_events(world: World):
+    expected = [0] * len(world.data.items)
+    for user in world.users():
+        for item in world.items[user][:-2]:
+            expected[item] += 1
+    assert world.data.counts.tolist() == expected
+    windows = world.data.windows()
+    assert windows.learned is not None
+    learned = torch.bincount(windows.history[windows.learned], minlength=len(expected))
+    assert learned.tolist() == expected
+
+
 def test_what_was_seen_is_left_out_only_if_asked():
     rows = [("u", f"i{at}", at) for at in range(5)]
     users = torch.tensor([1])

@@ -22,13 +22,18 @@ def game(said: list[float], bias: float = 0.0) -> Game:
     return Game(Additive(weight, bias), listed([said]))
 
 
+def curved(played: Game, values: Tensor, points: int, insert: bool) -> Tensor:
+    """The curve of all players."""
+    return removal_curve(played, values, played.inputs.players, points, insert)
+
+
 def areas(said: list[float], order: list[int], points: int) -> dict[bool, float]:
     """Deletion and insertion areas if features come in `order`."""
     values = torch.zeros(1, len(said))
     values[0, order] = torch.arange(len(said), 0, -1).float()
     played = game(said)
     return {
-        insert: float(area(removal_curve(played, values, points, insert), played.nothing()))
+        insert: float(area(curved(played, values, points, insert), insert))
         for insert in (False, True)
     }
 
@@ -36,17 +41,17 @@ def areas(said: list[float], order: list[int], points: int) -> dict[bool, float]
 def test_by_hand() -> None:
     played = game([3, 1, -2, 0.5], bias=10)
     values = torch.tensor([[3, 1, -2, 0.5]])  # in the order 0, 1, 3, 2
-    deletion = removal_curve(played, values, 4, insert=False)
-    insertion = removal_curve(played, values, 4, insert=True)
+    deletion = curved(played, values, 4, insert=False)
+    insertion = curved(played, values, 4, insert=True)
     assert deletion.tolist() == [[12.5, 9.5, 8.5, 8, 10]]
     assert insertion.tolist() == [[10, 13, 14, 14.5, 12.5]]
-    base = torch.tensor([10.0])
-    assert area(deletion, base).tolist() == [-2.75 / 4]  # 1 - 1 - 1.75 - 1 over four steps
-    assert area(insertion, base).tolist() == [12.75 / 4]  # 1.5 + 3.5 + 4.25 + 3.5
+    # Above 10 the areas of the steps are 1, -1, -1.75 and -1, and 1.5, 3.5, 4.25 and 3.5.
+    assert area(deletion, insert=False).tolist() == [-2.75 / 4]
+    assert area(insertion, insert=True).tolist() == [12.75 / 4]
 
 
 def test_ties_go_to_the_lower_slot() -> None:
-    found = removal_curve(game([1, 2, 4, 8]), torch.zeros(1, 4), 4, insert=False)
+    found = curved(game([1, 2, 4, 8]), torch.zeros(1, 4), 4, insert=False)
     assert found.tolist() == [[15, 14, 12, 8, 0]]
 
 
@@ -56,7 +61,7 @@ def test_padding_and_fixed_slots_are_not_counted_as_features() -> None:
     inputs = inputs.with_present(present)
     high = torch.where(inputs.players, 0.0, 100.0)  # whatever the explainer says of them
     values = high + torch.arange(6)
-    whole = removal_curve(Game(model, inputs), values, 3, insert=False)
+    whole = curved(Game(model, inputs), values, 3, insert=False)
     expected = [masked_score(model, inputs, 0, left) for left in ({0, 3, 5}, {0, 3}, {0}, set())]
     assert whole[0].tolist() == pytest.approx(expected)
 
@@ -71,7 +76,7 @@ def test_padding_and_fixed_slots_are_not_counted_as_features() -> None:
 def test_steps_take_the_rounded_share_of_the_features(slots, points, seed, insert) -> None:
     model, inputs = random_toy(2, slots, seed)
     values = torch.randn(2, slots, generator=torch.Generator().manual_seed(seed))
-    found = removal_curve(Game(model, inputs), values, points, insert)
+    found = curved(Game(model, inputs), values, points, insert)
     assert found.shape == (2, points + 1)
     for row in range(2):
         players = inputs.players[row].nonzero()[:, 0].tolist()
@@ -86,7 +91,7 @@ def test_steps_take_the_rounded_share_of_the_features(slots, points, seed, inser
 def test_a_half_is_rounded_to_even_however_many_features_there_are() -> None:
     # 3 · 95 / 10 = 28.5, which 0.3 · 95 in single precision is not.
     played = Game(ones(95), listed([[1.0] * 95]))
-    found = removal_curve(played, torch.zeros(1, 95), 10, insert=True)
+    found = curved(played, torch.zeros(1, 95), 10, insert=True)
     assert found[0].tolist() == [round(step * 95 / 10) for step in range(11)]
 
 
@@ -110,8 +115,8 @@ def test_the_reversed_order_is_the_worst_and_mirrors_the_best(said, points) -> N
     values = torch.zeros(1, n)
     values[0, order] = torch.arange(n, 0, -1).float()
     played = game(said)
-    away = removal_curve(played, values, points, insert=False)
-    back = removal_curve(played, -values, points, insert=True)
+    away = curved(played, values, points, insert=False)
+    back = curved(played, -values, points, insert=True)
     assert torch.allclose(away, back.flip(1))
 
 
@@ -122,11 +127,27 @@ def test_both_ends_are_the_score_and_the_base() -> None:
         played = Game(model, inputs, absent=absent)
         ends: list[Tensor] = [played.everything(), played.nothing()]
         for insert in (False, True):
-            curve = removal_curve(played, values, 5, insert)
+            curve = curved(played, values, 5, insert)
             assert torch.allclose(torch.stack([curve[:, 0], curve[:, -1]]), torch.stack(ends))
             ends.reverse()
 
 
-def test_area_of_a_flat_curve_is_its_height_above_the_base() -> None:
-    curve = torch.tensor([[3.0] * 6, [1.0] * 6])
-    assert area(curve, torch.tensor([1.0, 4.0])).tolist() == [2, -3]
+def test_area_is_above_the_end_without_the_players() -> None:
+    curve = torch.tensor([[3.0, 3, 3, 3, 1], [1, 5, 5, 5, 5]])
+    assert area(curve, insert=False).tolist() == [1.75, -0.5]
+    assert area(curve, insert=True).tolist() == [-0.25, 3.5]
+
+
+def test_features_that_are_not_moved_stay_throughout() -> None:
+    played, some = game([3, 1, -2, 0.5], bias=10), torch.tensor([[True, False, True, False]])
+    values = torch.tensor([[0.0, 9, 1, 8]])  # slot 2 goes first, whatever the others are said to do
+    assert removal_curve(played, values, some, 2, insert=False).tolist() == [[12.5, 14.5, 11.5]]
+    assert removal_curve(played, values, some, 2, insert=True).tolist() == [[11.5, 9.5, 12.5]]
+
+
+def test_of_no_players_the_curve_is_flat() -> None:
+    none = torch.zeros(1, 4, dtype=torch.bool)
+    for insert in (False, True):
+        curve = removal_curve(game([3, 1, -2, 0.5]), torch.ones(1, 4), none, 3, insert)
+        assert curve.tolist() == [[2.5] * 4]
+        assert area(curve, insert).tolist() == [0]

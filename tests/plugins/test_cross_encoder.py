@@ -31,8 +31,10 @@ from xrec_plugins.explainers.amortised_shapley import AmortisedShapley
 from xrec_plugins.explainers.attention_rollout import AttentionRollout
 from xrec_plugins.explainers.fast_shapley import FastShapley
 from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
+from xrec_plugins.explainers.item_cosine import ItemCosine
 from xrec_plugins.explainers.kernel_shap import KernelShap
 from xrec_plugins.explainers.leave_one_out import LeaveOneOut
+from xrec_plugins.explainers.popularity import Popularity
 from xrec_plugins.models.cross_encoder import CrossEncoder, CrossEncoderRecommender
 
 FAMILIES = ("bert", "roberta", "gpt2", "llama", "qwen2")
@@ -181,6 +183,24 @@ def test_contributions_of_words_add_up_to_events_and_groups(shelf):
     shown = card(told, 0, "user u", "Film 1")
     assert {bar.name for bar in shown.bars} >= {"this item's text"}
     assert any(line.startswith("Within ") for line in shown.lines)
+
+
+def test_floors_compare_the_texts_of_whole_events(shelf):
+    model = _model(shelf("bert"))
+    batch = _queries(model)
+    inputs = model.embed(batch)
+    events = ItemCosine().explain(model, inputs, logit).summed()
+    texts = model.retriever.texts
+    counts = model.data_module.counts
+    had = Popularity().explain(model, inputs, logit).summed()
+    for row, slot in (batch.history > 0).nonzero().tolist():
+        item, own = int(batch.history[row, slot]), int(batch.candidate[row])
+        if not events.present[row, slot]:  # it did not fit
+            continue
+        cosine = torch.cosine_similarity(texts[item], texts[own], dim=0)
+        assert float(events.values[row, slot]) == pytest.approx(float(cosine), abs=1e-5)
+        assert float(had.values[row, slot]) == pytest.approx(float(counts[item].log1p()), abs=1e-5)
+    assert events.present[:, : batch.history.shape[1]].any()
 
 
 def test_without_an_events_words_it_is_as_if_the_event_had_not_been(shelf):
@@ -363,6 +383,8 @@ def test_a_stopped_training_goes_on_with_what_of_the_language_learns(shelf, tmp_
         KernelShap(evaluations=64),
         FastShapley(evaluations=128),
         AmortisedShapley(epochs=1, rows=8),
+        ItemCosine(),
+        Popularity(),
     ],
     ids=lambda explainer: type(explainer).__name__,
 )

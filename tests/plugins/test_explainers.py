@@ -23,14 +23,15 @@ NAMES = [
 ]
 #: Options with which there is something to find in the small world, where the default has none.
 OPTIONS = {"counterfactual": {"k": 6}}
-#: Those that look into a model, have it embed a background, or exchange items, so that not any toy
-#: will do.
+#: Those that look into a model, have it embed a background, exchange items, or ask for texts, so
+#: that not any toy will do.
 INSIDE = [
     "amortised_shapley",
     "attention_rollout",
     "counterfactual",
     "gradient_rollout",
     "gradient_shap",
+    "item_cosine",
     "layer_conductance",
 ]
 

@@ -1,49 +1,29 @@
-"""Fidelity metrics: by hand on additive models, and against scipy."""
+"""Fidelity metrics: what all keep to, and deletion, insertion and completeness by hand."""
 
 from __future__ import annotations
-
-import math
-import warnings
 
 import numpy as np
 import pytest
 import torch
-from explain.toys import contributions, listed, masked_score, ones, random_toy
+from explain.toys import Pairwise, contributions, listed, masked_score, ones, random_toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
-from torch import Tensor
+from judging import case, owned
 
+from xrec.data.features import ITEM
 from xrec.explain.cost import Cost
 from xrec.explain.explanation import Explanation
-from xrec.explain.game import Game
 from xrec.explain.target import logit
-from xrec.fidelity.metric import Case
+from xrec.fidelity.ledger import Ledger
+from xrec.fidelity.metric import Case, plays, sees
 from xrec.models.inputs import Inputs
-from xrec.models.recommender import Recommender
 from xrec.plugins import factory, listings
 from xrec_plugins.metrics.completeness import Completeness
 from xrec_plugins.metrics.deletion import Deletion
 from xrec_plugins.metrics.insertion import Insertion
-from xrec_plugins.metrics.planted_truth import PlantedTruth
 
 QUICK = settings(deadline=None, derandomize=True, database=None, max_examples=40)
 NAMES = [listing.name for listing in listings("metric") if listing.package == "xrec"]
-NAN = math.nan
-
-
-def case(model: Recommender, inputs: Inputs, values: Tensor, **how: object) -> Case:
-    """`values` as an explanation of the inputs."""
-    game = Game(model, inputs)
-    told = Explanation.of(inputs, values, game.everything(), game.nothing(), Cost(), "by_hand")
-    return Case(model, inputs, logit, told, **how)
-
-
-def judged(told: list[list[float]], truth: list[list[float]], k: int = 5) -> dict[str, list[float]]:
-    """What PlantedTruth says of contributions, all slots being players."""
-    inputs, values = listed(told), torch.tensor(told, dtype=torch.double)
-    whole = case(ones(len(told[0])), inputs, values, truth=torch.tensor(truth, dtype=torch.double))
-    return {name: found.tolist() for name, found in PlantedTruth(k).measure(whole).items()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,6 +36,48 @@ def test_every_metric_gives_a_number_a_row_for_what_it_measures(name: str) -> No
     assert set(metric.measures.values()) <= {"higher", "lower"}
     assert all(values.shape == (5,) for values in found.values())
     assert metric.measure(case(model, inputs, values)).keys() <= set(metric.measures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_measure_claims_to_see_a_fault_under_another_name(name: str) -> None:
+    metric = factory("metric", name)()
+    assert set(sees(metric)) <= set(metric.measures)
+    assert all(faults and not isinstance(faults, str) for faults in sees(metric).values())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if plays(factory("metric", name)())])
+def test_what_was_found_for_one_explanation_serves_another_of_the_same_order(name: str) -> None:
+    model, inputs = random_toy(rows=5, slots=8, seed=0)
+    inputs, values = owned(inputs, [6]), contributions(model, inputs)
+    metric, ledger = factory("metric", name)(), Ledger(model, inputs)
+    first = case(model, inputs, values, ledger=ledger)
+    again = case(model, inputs, 3 * values, ledger=ledger)  # of other sizes
+    alone = case(model, inputs, 3 * values)
+    metric.measure(first)
+    before = ledger.evaluations
+    assert before > 0
+    found = metric.measure(again)
+    assert ledger.evaluations == before
+    for measure, expected in metric.measure(alone).items():
+        assert torch.equal(found[measure], expected)
+
+
+@pytest.mark.parametrize("name", ["deletion", "insertion", "comprehensiveness", "sufficiency"])
+def test_rows_without_features_of_the_user_are_not_judged(name: str) -> None:
+    inputs = owned(listed([[3, 1, 2], [3, 1, 2]]), [2])
+    inputs = inputs.with_present(torch.tensor([[False, False, True], [True, False, True]]))
+    told = case(ones(3), inputs, inputs.values[..., 0])
+    user, every = factory("metric", name)(), factory("metric", name)(of="all")
+    assert user.measure(told)[name].isnan().tolist() == [True, False]
+    assert every.measure(told)[name].isnan().tolist() == [False, False]
+    nothing = case(ones(3), inputs.with_present(torch.zeros(2, 3).bool()), torch.zeros(2, 3))
+    assert every.measure(nothing)[name].isnan().all()
+
+
+@pytest.mark.parametrize("name", ["deletion", "insertion", "comprehensiveness", "sufficiency"])
+def test_whose_features_are_moved_must_be_known(name: str) -> None:
+    with pytest.raises(ValueError, match="of is 'users'"):
+        factory("metric", name)(of="users")
 
 
 def test_deletion_and_insertion_by_hand() -> None:
@@ -112,6 +134,45 @@ def test_no_explanation_of_an_additive_model_beats_the_exact_one(said, data, poi
     assert Insertion().measure(best)["insertion"] >= Insertion().measure(rival)["insertion"] - 1e-9
 
 
+@given(
+    said=st.lists(st.integers(-20, 20), min_size=2, max_size=6),
+    data=st.data(),
+    points=st.integers(1, 8),
+    of=st.sampled_from(["user", "all"]),
+)
+@QUICK
+def test_what_deletion_has_not_lost_insertion_has_not_won(said, data, points, of) -> None:
+    # In an additive model the two curves mirror each other, whatever the order of the features.
+    own = data.draw(st.sets(st.integers(0, len(said) - 1), max_size=len(said) - 1))
+    inputs = owned(listed([said]), own)
+    values = data.draw(st.lists(st.floats(-9, 9), min_size=len(said), max_size=len(said)))
+    told = case(ones(len(said)), inputs, torch.tensor([values]).double(), points=points)
+    moved = sum(each for at, each in enumerate(said) if of == "all" or at not in own)
+    both = Deletion(of).measure(told)["deletion"] + Insertion(of).measure(told)["insertion"]
+    assert float(both) == pytest.approx(moved, abs=1e-9)
+
+
+def _recommended_to_nobody() -> tuple[Pairwise, Inputs]:
+    """An item, slot 2, that scores below nothing unless it meets the user's slots 0 and 1."""
+    pairs = torch.tensor([[0.0, 0, -4], [0, 0, -4], [-4, -4, 0]]).double()
+    return Pairwise(ones(3).weight.data, pairs), owned(listed([[2, 1, -1]]), [2])
+
+
+def test_an_explanation_that_gives_the_item_nothing_wins_nothing_by_it() -> None:
+    model, inputs = _recommended_to_nobody()
+    exact = contributions(model, inputs)
+    assert exact.tolist() == [[6, 3, 5]]
+    right = case(model, inputs, exact, points=3)
+    wrong = case(model, inputs, torch.where(inputs.features.group == ITEM, 0, exact), points=3)
+    # Of all: 14, 4, 1, 0 in the right order, 14, 4, -1, 0 where the item goes last.
+    assert Deletion("all").measure(right)["deletion"].item() == pytest.approx(12 / 3)
+    assert Deletion("all").measure(wrong)["deletion"].item() == pytest.approx(10 / 3)
+    # Of the user's two, in three steps: 14, 4, 4, -1 and -1, 9, 9, 14, above the item's own -1.
+    for told in (right, wrong):
+        assert Deletion().measure(told)["deletion"].item() == pytest.approx((10 + 5 + 2.5) / 3)
+        assert Insertion().measure(told)["insertion"].item() == pytest.approx((5 + 10 + 12.5) / 3)
+
+
 def test_completeness() -> None:
     model, inputs = random_toy(rows=5, slots=6, seed=0)
     exact = contributions(model, inputs)
@@ -131,71 +192,3 @@ def test_completeness_is_by_the_score_and_base_that_the_explainer_named() -> Non
     )
     found = Completeness().measure(Case(ones(2), inputs, logit, told))
     assert found["completeness_gap"].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    ("told", "truth", "k", "expected"),
-    [
-        ([4, 3, 2, 1], [4, 3, 2, 1], 2, 1),
-        ([1, 2, 3, 4], [4, 3, 2, 1], 2, 0),
-        ([4, 1, 3, 2], [4, 3, 2, 1], 2, 1 / 2),
-        ([-4, 0, 3, 0], [0, -1, 0.5, 0], 2, 1 / 2),  # by size, and only two causes to name
-        ([0, 5, 0, 4], [0, 2, 0, 1], 3, 1),  # k larger than the causes
-        ([0, 1, 9, 0], [0, 2, 0, 0], 3, 0),  # one cause: only the first named counts
-        ([9, 1, 2, 3], [NAN, 3, 2, 1], 2, 1 / 2),  # slot 0 is not for the plant to judge
-        ([0, 0, 0, 0], [0, 0, 2, 1], 2, 0),  # ties go to the lower slots
-        ([1, 2, 3, 4], [0, 0, 0, 0], 2, NAN),
-        ([1, 2, 3, 4], [NAN, NAN, NAN, NAN], 2, NAN),
-    ],
-)
-def test_precision_by_hand(told, truth, k: int, expected: float) -> None:
-    other = [1, 2, 3, 4]  # a row does not look at another
-    found = judged([told, other], [truth, other], k)["planted_precision"]
-    assert found == pytest.approx([expected, 1], nan_ok=True)
-
-
-@given(seed=st.integers(0, 9999), slots=st.integers(2, 9), ties=st.booleans())
-@QUICK
-def test_rank_correlation_is_scipys_among_what_the_plant_tells(seed, slots, ties) -> None:
-    rng = np.random.default_rng(seed)
-    told, truth = rng.normal(size=(2, 4, slots))
-    if ties:
-        told, truth = told.round(), truth.round()
-    truth[rng.random(truth.shape) < 0.2] = NAN
-    found = judged(told.tolist(), truth.tolist())["planted_rank"]
-    for row in range(4):
-        known = ~np.isnan(truth[row])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            few = known.sum() < 2
-            expected = NAN if few else stats.spearmanr(told[row][known], truth[row][known])[0]
-        assert found[row] == pytest.approx(expected, abs=1e-6, nan_ok=True)
-
-
-@pytest.mark.parametrize(
-    ("told", "truth", "expected"),
-    [
-        ([1, 2, 3], [10, 20, 90], 1),
-        ([3, 2, 1], [10, 20, 90], -1),
-        ([1, -5, 3], [2, -9, 4], 1),  # with sign, not by size
-        ([1, 2, 3, 99], [1, 2, 3, NAN], 1),
-        ([1, 1, 1], [1, 2, 3], NAN),  # a constant has no order
-        ([1, 2, 3], [0, 0, 0], NAN),
-        ([1, 2, 3], [5, NAN, NAN], NAN),
-        ([1, 2, 3], [NAN, NAN, NAN], NAN),
-    ],
-)
-@pytest.mark.filterwarnings("error")
-def test_rank_correlation_by_hand(told, truth, expected: float) -> None:
-    (found,) = judged([told], [truth])["planted_rank"]
-    assert found == pytest.approx(expected, nan_ok=True)
-
-
-def test_planted_truth_applies_only_where_there_is_one() -> None:
-    inputs = listed([[3, 1]])
-    assert PlantedTruth().measure(case(ones(2), inputs, inputs.values[..., 0])) == {}
-
-
-def test_planted_truth_refuses_k_below_one() -> None:
-    with pytest.raises(ValueError, match="k is 0"):
-        PlantedTruth(0)

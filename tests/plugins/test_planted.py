@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -15,11 +17,16 @@ from hypothesis import strategies as st
 
 from xrec.data.batches import Batch
 from xrec.data.module import Data
+from xrec.errors import DataError
 from xrec.fidelity.truth import Planted, Truth
 from xrec.options import DataOptions, TrainOptions
+from xrec.testing import small_data
 from xrec_plugins.datasets import planted
-from xrec_plugins.datasets.planted import CATEGORIES, PlantedWorld, log_odds, pull
+from xrec_plugins.datasets.dresses import DRESSES, worn
+from xrec_plugins.datasets.planted import PlantedWorld, log_odds, pull
 
+SHOP = DRESSES["shop"]
+CATEGORIES = SHOP.categories
 WRAP = CATEGORIES.index("gift wrap")
 WORLD = PlantedWorld(users=30, items=100, events=8)
 
@@ -280,6 +287,28 @@ def test_the_same_options_make_the_same_tables():
     assert all(again.frames()[name].equals(frame) for name, frame in one.frames().items())
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "ebdad46dd10cc283"),
+        ({"users": 2, "events": 4, "items": 100}, "381e790868415fb4"),
+        ({"users": 500, "items": 1000, "events": 60, "seed": 2}, "93c7882ca0324fa2"),
+    ],
+)
+def test_the_tables_are_those_that_published_figures_were_measured_on(options: dict, expected: str):
+    digest = hashlib.sha256()
+    for frame in PlantedWorld(**options).load().frames().values():
+        digest.update(frame.write_csv().encode() + str(frame.schema).encode())
+    assert digest.hexdigest()[:16] == expected
+
+
+def test_the_tables_do_not_depend_on_how_many_are_drawn_together(monkeypatch: pytest.MonkeyPatch):
+    whole = PlantedWorld(users=20).load()
+    monkeypatch.setattr(planted, "AT_ONCE", 3)
+    again = PlantedWorld(users=20).load()
+    assert all(again.frames()[name].equals(frame) for name, frame in whole.frames().items())
+
+
 def test_another_seed_makes_other_tables():
     one, other = PlantedWorld(users=20, seed=3).load(), PlantedWorld(users=20, seed=4).load()
     for name in ("interactions", "users", "items", "relations"):
@@ -308,7 +337,7 @@ def test_the_texts_tell_the_category():
     assert items.height == 100
     for row in items.to_dicts():
         assert row["text"] == f"{row['title']}, for {row['category']}"
-        assert any(thing in row["title"] for thing in planted.THINGS[row["category"]])
+        assert any(thing in row["title"] for thing in SHOP.things[row["category"]])
         assert f" {row['colour']} " in row["title"]
     assert items.group_by("category").len()["len"].to_list() == [10] * 10
 
@@ -320,6 +349,73 @@ def test_friends_are_mutual_and_known():
     assert pairs
     assert all((b, a) in pairs and a != b and {a, b} <= users for a, b in pairs)
     assert set(tables.relations["predicate"]) == {"friend"}
+
+
+# The dresses
+
+
+def _worn(dress: str) -> Data:
+    world = PlantedWorld(users=30, items=100, events=8, dress=dress)
+    return Data(world.load(), DataOptions(history=14), TrainOptions())
+
+
+@pytest.mark.parametrize("name", list(DRESSES))
+def test_a_dress_has_words_for_all_that_the_rule_knows(name: str):
+    dress = DRESSES[name]
+    assert len(dress.categories) == planted.KINDS
+    assert len(dress.variants) == len(SHOP.variants)  # so that other words draw the same numbers
+    every = [thing for things in dress.things.values() for thing in things]
+    assert len(every) == len(set(every)) == 5 * planted.KINDS  # a thing tells its category
+
+
+@pytest.mark.parametrize("name", list(DRESSES))
+def test_in_any_dress_a_text_tells_its_category(name: str):
+    dress, data = DRESSES[name], _worn(name)
+    for row in data.tables.items.to_dicts():
+        things = [thing for thing in dress.things[row[dress.kind]] if thing in row["text"]]
+        assert things
+        assert row[dress.kind] in row["text"]
+        assert row["title"] in row["text"]
+        assert row[dress.variant] in row["title"]
+    assert set(data.tables.interactions["action"]) == {dress.action}
+    assert set(data.tables.users[dress.interest]) <= set(dress.categories[:-1])
+    assert set(data.tables.users[dress.taste]) <= set(dress.variants)
+    assert worn(data) == dress
+
+
+@pytest.mark.parametrize("name", ["video", "social"])
+def test_another_dress_is_the_same_world_in_other_words(data: Data, name: str):
+    other, world = _worn(name), PlantedWorld(users=30, items=100, events=8, dress=name)
+    assert data.tables.relations.equals(other.tables.relations)
+    same = ["user", "item", "time", "value"]
+    assert data.tables.interactions.select(same).equals(other.tables.interactions.select(same))
+    for frame in ("items", "users"):
+        ours, theirs = data.tables.frames()[frame], other.tables.frames()[frame]
+        assert not set(ours.columns[-2:]) & set(theirs.columns)
+    assert not set(data.texts[1:]) & set(other.texts[1:])
+    ours = WORLD.truth(data, data.queries("test"))
+    theirs = world.truth(other, other.queries("test"))
+    assert torch.equal(ours.behaviour, theirs.behaviour)
+    assert torch.equal(ours.profile, theirs.profile)
+    assert ours.behaviour.any()
+
+
+def test_who_states_no_interest_is_pulled_by_none(data: Data):
+    """As where a mechanism of privacy has hidden it."""
+    batch = _query(data, [0, 2, 5], 5, 6)
+    profile = batch.profile.clone()
+    profile[:, _slots(data)[0]] = 0
+    truth = WORLD.truth(data, replace(batch, profile=profile))
+    assert not truth.profile.any()
+    assert truth.behaviour.any()
+
+
+def test_other_data_wear_no_dress(data: Data):
+    items = data.tables.items.with_columns(category=pl.lit("hats"))
+    other = Data(data.tables.replace(items=items), data.options, data.train)
+    for each in (small_data(), other):
+        with pytest.raises(DataError, match="these data are no planted world"):
+            worn(each)
 
 
 def test_it_is_a_dataset_that_knows_its_causes():
@@ -334,6 +430,7 @@ def test_it_is_a_dataset_that_knows_its_causes():
         ({"events": 3}, "at least 2 users and 4 events"),
         ({"items": 99}, "items is 99, it must be at least 100"),
         ({"events": 60}, "items is 200, it must be at least 4 times events"),
+        ({"dress": "shops"}, "dress is 'shops': did you mean 'shop'"),
     ],
 )
 def test_a_world_that_cannot_be(options: dict, sentence: str):

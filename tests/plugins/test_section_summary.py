@@ -75,7 +75,7 @@ def test_the_summary_names_the_best_explainer_of_each_measure(planted_run) -> No
         label: artefact(planted_run, f"fidelity/{label}.json") for label in planted_run.explainers()
     }
     (table,) = blocks(rendered("summary", planted_run), Table)
-    assert len(table.rows) == 3  # deletion, planted precision and planted rank
+    assert len(table.rows) == 5  # deletion, and four of planted truth
     for measure, explainer, score, time in table.rows:
         name, way = measure.split("\n")
         name = name.replace(" ", "_")

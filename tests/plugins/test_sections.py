@@ -83,6 +83,20 @@ def test_training_by_a_plugin_that_left_no_figures(tiny_run, tmp_path) -> None:
     assert "left no figures" in words(chapter)
 
 
+def test_training_of_a_model_that_learns_nothing(tiny_run, tmp_path) -> None:
+    copy = Run(tiny_run.recipe, tmp_path)
+    copy.store.write_text("data.json", (tiny_run.folder / "data.json").read_text())
+    training = {**artefact(tiny_run, "training.json"), "epochs": [], "learning": 0}
+    copy.store.write_json("training.json", training)
+    chapter = rendered("training", copy)
+    assert not blocks(chapter, Picture)
+    assert f"({training['parameters']:,} parameters, none of them learned) was set up for" in (
+        words(chapter)
+    )
+    assert "there was nothing to train" in words(chapter)
+    assert "left no figures" not in words(chapter)
+
+
 def test_quality_shows_every_model_and_what_is_measured(tiny_run) -> None:
     found = artefact(tiny_run, "quality.json")
     chapter = rendered("quality", tiny_run)

@@ -5,24 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from explain.toys import contributions, random_toy
+from judging import case
 from scipy import stats
-from torch import Tensor
 
-from xrec.explain.cost import Cost
-from xrec.explain.explanation import Explanation
-from xrec.explain.game import Game
 from xrec.explain.probe import probe
-from xrec.explain.target import logit
-from xrec.fidelity.metric import Case
-from xrec.models.inputs import Inputs
-from xrec.models.recommender import Recommender
 from xrec_plugins.metrics.shapley_agreement import ShapleyAgreement
-
-
-def case(model: Recommender, inputs: Inputs, values: Tensor, **how: object) -> Case:
-    game = Game(model, inputs)
-    told = Explanation.of(inputs, values, game.everything(), game.nothing(), Cost(), "by_hand")
-    return Case(model, inputs, logit, told, **how)
 
 
 def test_the_exact_values_agree_with_themselves() -> None:

@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 from reading import Node, read
 
-from xrec.report.drawing import BLUE, BROWN, SOFT, Dot, columns, course, duration, scatter
+from xrec.report.canvas import BLUE, BROWN, SOFT, duration
+from xrec.report.drawing import Dot, columns, course, scatter
 from xrec.report.page import page
 from xrec.report.section import Chapter, Picture
 

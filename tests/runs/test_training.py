@@ -164,6 +164,19 @@ def test_a_plugin_that_trains_has_no_checkpoints_of_ours(tmp_path: Path) -> None
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_a_model_of_which_nothing_learns_is_left_as_it_is(tmp_path: Path) -> None:
+    data, said = small_data(), []
+    encoder = factory("encoder", "hashed")(size=8)
+    model = factory("model", "sequential")(width=8).build(data, encoder.encode(data.texts), encoder)
+    model.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    assert fit(model, data, [], tmp_path, checkpoint, said.append) == []
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert said == ["  nothing of the model learns: its weights stay as they are"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     import random
 

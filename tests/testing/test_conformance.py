@@ -87,6 +87,11 @@ class ScoresInAColumn(SequentialRecommender):
         return super().score(inputs)[:, None]
 
 
+class TellsOfTheItemBefore(SequentialRecommender):
+    def exchanged(self, inputs: Inputs, items: Tensor) -> Inputs:
+        return replace(super().exchanged(inputs, items), item=inputs.item)
+
+
 def made(kind: type[SequentialRecommender]) -> tuple[SequentialRecommender, Batch]:
     """A model of the small world, and a batch of it of which some rows are padded."""
     torch.manual_seed(0)
@@ -122,6 +127,7 @@ def test_passes_a_model_in_training_mode() -> None:
         (CountsSlots, "padding changes the score"),
         (AddsToForward, "forward is not embed then score"),
         (HidesTheUserInAFixedSlot, "rows with nothing present score differently"),
+        (TellsOfTheItemBefore, "with the item exchanged the inputs tell of another item"),
         (ScoresInAColumn, r"score gives \(6, 1\), not \(B,\)"),
     ],
 )

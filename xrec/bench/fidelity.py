@@ -20,6 +20,7 @@ from xrec.bench.entrants import Entrants
 from xrec.bench.gathering import gathered
 from xrec.bench.judging import judged
 from xrec.bench.plan import Judgement, Setting, measures, planned, selecting
+from xrec.bench.report import write_report
 from xrec.bench.selection import chosen
 from xrec.errors import RecipeError
 from xrec.explain.memory import peak_bytes
@@ -40,8 +41,9 @@ ASIDE = ("tune", "report", "track", "influence")
 def bench(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None) -> Path:
     """Carry out a recipe's benchmark, going on where it was stopped; returns its folder.
 
-    That is `out`/<name>/bench-<digest>/, with rows.parquet, latency.parquet and bench.json. Models
-    are trained as `xrec run` trains them, in folders of their own. Raises XrecError.
+    That is `out`/<name>/bench-<digest>/, with rows.parquet, latency.parquet, bench.json and
+    report.html. Models are trained as `xrec run` trains them, in folders of their own. Raises
+    XrecError.
     """
     if not recipe.explain or not recipe.fidelity:
         raise RecipeError("bench: list explainers under explain and metrics under fidelity")
@@ -51,6 +53,7 @@ def bench(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: No
     store = Store(Path(out) / recipe.name / f"bench-{key[:10]}")
     with store.alone():
         Benchmark(recipe, runs, store, tell).carry_out()
+    write_report(store.folder)
     return store.folder
 
 

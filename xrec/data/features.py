@@ -76,7 +76,8 @@ class FeatureIndex:
     """What each slot of each row is.
 
     group (B, F) int64: index into GROUPS.
-    key (B, F) int64: which member of its group, an index into names[group].
+    key (B, F) int64: which member of its group, an index into names[group]. That of an event is its
+        item.
     parent (B, F) int64: the slot that it is part of (a word's event), -1 if none. A slot that has
         parts is present itself only for what it has beside them.
     names: for each group, the names of its members.
@@ -139,6 +140,19 @@ class FeatureIndex:
     def gathered(self, values: Tensor) -> Tensor:
         """(B, F): values (B, F) with those of parts added to the slots that they are part of."""
         return torch.zeros_like(values).scatter_add(1, self.whole, values)
+
+    def parted(self, values: Tensor, present: Tensor) -> Tensor:
+        """(B, F): values (B, F) of whole slots, split evenly among what is present of each.
+
+        That is the slot's parts and itself; the inverse of `gathered`.
+        """
+        parts = self.gathered(present.long()).gather(1, self.whole)
+        return torch.where(present, values.gather(1, self.whole) / parts.clamp(min=1), 0)
+
+    @property
+    def items(self) -> Tensor:
+        """(B, F) int64: the item of the event that a slot is, or is part of; 0 for other slots."""
+        return torch.where(self.group == BEHAVIOUR, self.key.gather(1, self.whole), 0)
 
     def name(self, row: int, slot: int) -> str:
         """What a person calls the feature in a slot."""

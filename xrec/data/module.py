@@ -72,11 +72,21 @@ class Data(LightningDataModule):
 
     def known(self, task: int) -> Tensor:
         """(M,) the truths of a task, by its place among `tasks`, of the training events."""
-        train = torch.ones(len(self.truth), dtype=torch.bool)
+        truth = self.truth[self._training, task]
+        return truth[~truth.isnan()]
+
+    @property
+    def counts(self) -> Tensor:
+        """(N + 1,) how often each item was had in training."""
+        return torch.bincount(self.events.item[self._training], minlength=len(self.items))
+
+    @property
+    def _training(self) -> Tensor:
+        """(E,) bool: the events that are not held out."""
+        train = torch.ones(len(self.events.item), dtype=torch.bool)
         for held_out in range(1, HELD_OUT["train"] + 1):
             train[self.events.start[2:] - held_out] = False
-        truth = self.truth[train, task]
-        return truth[~truth.isnan()]
+        return train
 
     @property
     def titles(self) -> list[str]:

@@ -8,21 +8,40 @@ from torch import Tensor
 from xrec.explain.game import Game
 
 
-def removal_curve(game: Game, values: Tensor, points: int, insert: bool) -> Tensor:
-    """(B, points + 1): the game's value after each of `points` equal steps, the start included.
+def places(values: Tensor, players: Tensor) -> Tensor:
+    """(B, F) int64: the place of each player in the order of values (B, F), highest first, from 0.
 
-    Features come in order of their value (B, F), highest first; ties go to the lower slot. After
-    step j, round(j · n / points) of a row's n features are out (or, with `insert`, in).
+    Ties go to the lower slot; slots that are no players come last.
     """
-    players = game.inputs.players
     order = torch.where(players, values, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    place = order.argsort(dim=1)
+    return order.argsort(dim=1)
+
+
+def moved(game: Game, values: Tensor, players: Tensor, taken: Tensor, insert: bool) -> Tensor:
+    """(B, S): the game's value once the first `taken` (B, S) of some players (B, F) are moved.
+
+    Players come in the order of values (B, F). They are moved out, where all were in; or, with
+    `insert`, in, where all were out. Features that are not among them stay in throughout.
+    """
+    before = places(values, players)[:, None, :] < taken[..., None]
+    first = before & players[:, None]
+    return game.value(first | ~players[:, None] if insert else ~first)
+
+
+def removal_curve(game: Game, values: Tensor, players: Tensor, points: int, insert: bool) -> Tensor:
+    """(B, points + 1): the value after each of `points` equal steps of `moved`, the start included.
+
+    After step j, round(j · n / points) of a row's n players are out (or, with `insert`, in).
+    """
     step = torch.arange(points + 1, device=values.device)
     taken = (step * players.sum(1, keepdim=True) / points).round()
-    moved = place[:, None, :] < taken[..., None]
-    return game.value(moved if insert else ~moved)
+    return moved(game, values, players, taken, insert)
 
 
-def area(curve: Tensor, base: Tensor) -> Tensor:
-    """(B,) area between a curve (B, points + 1) and the base (B,), over the share of features."""
-    return torch.trapezoid(curve - base[:, None], dim=1) / (curve.shape[1] - 1)
+def area(curve: Tensor, insert: bool) -> Tensor:
+    """(B,) the area between a curve (B, points + 1) and its end without any of the players.
+
+    Over the share of players. That end is the curve's last, or, with `insert`, its first.
+    """
+    base = curve[:, :1] if insert else curve[:, -1:]
+    return torch.trapezoid(curve - base, dim=1) / (curve.shape[1] - 1)

@@ -76,8 +76,9 @@ class Metric(Protocol):
 
     What it may declare beside: `plays: ClassVar[bool] = True`, it takes features away, and is taken
     under each removal operator of a benchmark. `retells: ClassVar[bool] = False`, it asks the
-    explainer again, which may take long. `sees: ClassVar[Collection[str]] = ()`, the faults
-    (`xrec.fidelity.faults`) that it claims to see.
+    explainer again, which may take long. `sees: ClassVar[Mapping[str, Collection[str]]] = {}`, for
+    each measure the faults (`xrec.fidelity.faults`) that it claims to see: an explanation with such
+    a fault scores worse by it, on average, than the sound one.
     """
 
     measures: ClassVar[Mapping[str, str]]
@@ -99,7 +100,7 @@ def retells(metric: Metric) -> bool:
     return getattr(metric, "retells", False)
 
 
-def sees(metric: Metric) -> Collection[str]:
-    """The faults that a metric claims to see."""
-    faults: Collection[str] = getattr(metric, "sees", ())
+def sees(metric: Metric) -> Mapping[str, Collection[str]]:
+    """The faults that each measure of a metric claims to see, for the measures that claim any."""
+    faults: Mapping[str, Collection[str]] = getattr(metric, "sees", {})
     return faults

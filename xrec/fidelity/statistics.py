@@ -32,7 +32,9 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> dict[str, float]:
     return {"mean": mean, "low": float(found.low), "high": float(found.high), "users": len(kept)}
 
 
-def paired(mine: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, float]:
+def paired(
+    mine: np.ndarray, other: np.ndarray, seed: int = 0, resamples: int = PAIRED
+) -> dict[str, float]:
     """How far mine (B,) is above other (B,), of the same users: `gap`, its interval, and `p`.
 
     Users for whom either is NaN are left out. The interval is the 95 % percentile bootstrap's over
@@ -43,11 +45,11 @@ def paired(mine: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, floa
     gaps = gaps[~np.isnan(gaps)]
     if not len(gaps):
         return {"gap": float("nan"), "low": float("nan"), "high": float("nan"), "p": float("nan")}
-    drawn = np.random.default_rng(seed).integers(len(gaps), size=(PAIRED, len(gaps)))
+    drawn = np.random.default_rng(seed).integers(len(gaps), size=(resamples, len(gaps)))
     means = gaps[drawn].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (PAIRED + 1))
+    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
     return {"gap": float(gaps.mean()), "low": float(low), "high": float(high), "p": float(p)}
 
 

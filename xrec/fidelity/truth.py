@@ -15,6 +15,7 @@ from xrec.explain.game import Game
 from xrec.models.inputs import Inputs
 
 CAUSES = 5  # of the largest planted contributions, as many as a person reads
+MATERIAL = 0.1  # of a row's largest planted contribution: a smaller one need not be named
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ def causes(truth: Tensor, k: int = CAUSES) -> Tensor:
     size = truth.nan_to_num(0).abs()
     place = size.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (place < k) & (size > 0)
+
+
+def material(truth: Tensor) -> Tensor:
+    """(B, F) bool: contributions of at least a tenth of the row's largest by size, and not zero."""
+    size = truth.nan_to_num(0).abs()
+    return (size > 0) & (size >= MATERIAL * size.amax(dim=1, keepdim=True))
 
 
 def taken_up(game: Game, truth: Tensor) -> float:

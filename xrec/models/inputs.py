@@ -24,6 +24,7 @@ class Inputs:
         0 where there are fewer.
     source (B,) int64, optional: rows of one source have the same vectors and differ in what is
         present alone, so that a model may read once what is the same in several of them.
+    item (B,) int64, optional: the item that is scored, for what compares it with others.
     """
 
     values: Tensor
@@ -31,6 +32,7 @@ class Inputs:
     features: FeatureIndex
     rivals: Tensor | None = None
     source: Tensor | None = None
+    item: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -42,15 +44,18 @@ class Inputs:
 
     def rows(self, index: Tensor | slice) -> Inputs:
         """Some of the rows, in the order of `index`; a row may come more than once."""
-        rivals, source = (None if t is None else t[index] for t in (self.rivals, self.source))
         picked = (self.values[index], self.present[index], self.features.rows(index))
-        return Inputs(*picked, rivals, source)
+        return Inputs(*picked, *(None if t is None else t[index] for t in self._of_rows))
 
     def to(self, device: torch.device | str) -> Inputs:
         """The same inputs on another device."""
-        rivals, source = (None if t is None else t.to(device) for t in (self.rivals, self.source))
         moved = (self.values.to(device), self.present.to(device), self.features.to(device))
-        return Inputs(*moved, rivals, source)
+        return Inputs(*moved, *(None if t is None else t.to(device) for t in self._of_rows))
+
+    @property
+    def _of_rows(self) -> tuple[Tensor | None, ...]:
+        """What is known of rows, whatever their slots."""
+        return self.rivals, self.source, self.item
 
     def against(self, rivals: Tensor) -> Inputs:
         """The same inputs with the items (B, R) that they compete with."""
@@ -75,11 +80,11 @@ class Inputs:
             return self
         values = functional.pad(self.values, (0, 0, 0, more))
         present, features = functional.pad(self.present, (0, more)), self.features.wide(slots)
-        return Inputs(values, present, features, self.rivals, self.source)
+        return Inputs(values, present, features, *self._of_rows)
 
     @classmethod
     def joined(cls, parts: Sequence[Inputs]) -> Inputs:
-        """The rows of several inputs of one model, one after the other, without rivals."""
+        """The rows of several inputs of one model, one after the other, without rivals or items."""
         slots = max(part.values.shape[1] for part in parts)
         parts = [part.wide(slots) for part in parts]
         return cls(

@@ -159,6 +159,13 @@ class Recommender(LightningModule):
         """
         raise XrecError(f"the model {type(self).__name__} has no texts within its events")
 
+    def text_vectors(self) -> Tensor:
+        """(N + 1, E) the encoder's vector of each item's text, row 0 padding.
+
+        Raises XrecError for a model that keeps none.
+        """
+        raise XrecError(f"the model {type(self).__name__} keeps no vectors of its items' texts")
+
     @property
     def reads_with(self) -> LanguageModel | None:
         """The language model that made the texts' vectors, where this model has its own."""

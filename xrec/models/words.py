@@ -159,4 +159,4 @@ class WordByWord(Recommender):
             features.names,
         )
         values = inputs.values[:, :slots, : self.width]
-        return Inputs(values, inputs.present[:, :slots], index, inputs.rivals)
+        return Inputs(values, inputs.present[:, :slots], index, inputs.rivals, item=inputs.item)

@@ -14,10 +14,11 @@ from xrec.report.words import signed
 NUMBER = re.compile(r"[<+−-]?\d[\d,]*(\.\d+)?( ± \d[\d,]*(\.\d+)?)?( ?%)?|–|")
 
 
-def page(title: str, chapters: Sequence[Chapter]) -> str:
+def page(title: str, chapters: Sequence[Chapter], back: tuple[str, str] | None = None) -> str:
     """The HTML of a report, its styles and pictures inside it: reading it fetches nothing.
 
-    Chapters without blocks, which have nothing to tell, are left out.
+    Chapters without blocks, which have nothing to tell, are left out. back: the address of the page
+    that this one belongs to, and the words that lead there.
     """
     environment = Environment(
         loader=PackageLoader("xrec", "report"),
@@ -36,7 +37,7 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
         signed=signed,
     )
     told = [chapter for chapter in chapters if chapter.blocks]
-    return environment.get_template("page.html").render(title=title, chapters=told)
+    return environment.get_template("page.html").render(title=title, chapters=told, back=back)
 
 
 def _numeric(table: Table) -> list[bool]:

@@ -32,6 +32,7 @@ class Table:
     caption: what the table tells. notes: what explains the heads, below it. spans: heads above the
     heads, each with the number of columns it covers. strong: the rows set off, by their first cell.
     best: the cells set off, as (row, column). marks: a word beside the first cell that it is for.
+    links: the page that a first cell leads to, beside this one.
     """
 
     head: Sequence[str]
@@ -42,6 +43,7 @@ class Table:
     spans: Sequence[tuple[str, int]] = ()
     best: Collection[tuple[int, int]] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,13 @@ class Picture:
     """An SVG drawing, with the words that stand for it where it cannot be seen.
 
     svg: a trusted element, put on the page as it is. caption: the words above it. Pictures that
-    follow each other stand side by side where there is room.
+    follow each other stand side by side where there is room, but for those that are wide.
     """
 
     svg: str
     words: str
     caption: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,4 @@ class Subject:
     @property
     def popularity(self) -> Tensor:
         """(B,) how often each item was had in training."""
-        windows = self.data.windows()
-        counts = torch.bincount(windows.history[windows.learned], minlength=len(self.data.items))
-        return counts[self.batch.candidate]
+        return self.data.counts[self.batch.candidate]

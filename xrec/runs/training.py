@@ -92,8 +92,12 @@ def fit(
 
     Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
     `watching` hear of the training too. A plugin may train it instead, through `xrec_fit`; then
-    there are no checkpoints, and the weights are as the plugin left them.
+    there are no checkpoints, and the weights are as the plugin left them. A model of which nothing
+    learns is left as it is, without figures.
     """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        tell("  nothing of the model learns: its weights stay as they are")
+        return []
     options = data.train
     best = BestWeights(options.monitor, tell)
     mode = "min" if best.sign < 0 else "max"

@@ -76,7 +76,10 @@ def _check_exchange(model: Recommender, batch: Batch, inputs: Inputs) -> None:
     compared = torch.cat([model.score(inputs)[:, None], choices], dim=1)
     _same(model.compared(inputs, items), compared, "compared differs from score and choices")
     for at, column in enumerate(items.unbind(1)):
-        found = model.score(model.exchanged(inputs, column))
+        other = model.exchanged(inputs, column)
+        told = inputs.item is None or (other.item is not None and other.item.equal(column))
+        assert told, "with the item exchanged the inputs tell of another item"
+        found = model.score(other)
         _same(found, choices[:, at], "with the item exchanged the score is not that item's")
     back = model.exchanged(model.exchanged(inputs, items[:, 0]), batch.candidate)
     _same(model.score(back), model.score(inputs), "the item exchanged and put back scores another")

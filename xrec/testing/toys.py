@@ -52,7 +52,8 @@ class LinearToy(Recommender):
         still = self.still.expand(len(batch), 1, -1)
         each = (self.items[batch.history], self.values[batch.profile], still, self.items[one])
         features = FeatureIndex(group, key, torch.full_like(key, -1), self.names)
-        return Inputs(torch.cat(each, dim=1), (key > 0) | (group == FIXED), features)
+        present = (key > 0) | (group == FIXED)
+        return Inputs(torch.cat(each, dim=1), present, features, item=batch.candidate)
 
     def said(self, inputs: Inputs) -> Tensor:
         """(B, F) what each slot says, 0 where it is absent: its contribution, if it is a player."""
@@ -70,7 +71,7 @@ class LinearToy(Recommender):
         features = inputs.features
         moved = FeatureIndex(features.group, key, features.parent, features.names)
         values = torch.cat([inputs.values[:, :-1], self.items[items][:, None]], dim=1)
-        return Inputs(values, present, moved, inputs.rivals)
+        return Inputs(values, present, moved, inputs.rivals, item=items)
 
 
 class BentToy(LinearToy):

@@ -1,0 +1,55 @@
+"""Comprehensiveness: how far the score falls without the features said to matter most."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from xrec import hookimpl
+from xrec.fidelity.curve import moved
+from xrec.fidelity.metric import Case
+from xrec.fidelity.moving import check_of, check_shares, counted, judgeable, moving
+
+
+@dataclass(frozen=True)
+class Comprehensiveness:
+    """The fall of the logit without the first features of an explanation (DeYoung et al., 2020).
+
+    The mean over several shares of the features, those that raise the score most by the
+    explanation's word. A difference of logits, never a ratio: a logit may be near zero.
+
+    Options: shares, each rounded up to a whole number of features; of, whose features count: the
+    user's, while the item's own stay, or all, as for deletion.
+
+    Pitfalls: features that say the same stand in for each other, so that taking one away alone
+    shows nothing; of few features several shares are the same number; what is left is often unlike
+    anything the model was trained on; only the order counts, not how much.
+    """
+
+    measures: ClassVar[Mapping[str, str]] = {"comprehensiveness": "higher"}
+    sees: ClassVar[Mapping[str, Collection[str]]] = {
+        "comprehensiveness": ("shuffled", "constant", "flipped", "stale", "jittery", "deaf")
+    }
+    shares: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.5])
+    of: str = "user"
+
+    def __post_init__(self) -> None:
+        check_shares(self.shares)
+        check_of(self.of)
+
+    def measure(self, case: Case) -> dict[str, Tensor]:
+        """(B,) falls in logits, NaN without a feature to take away."""
+        game, players = case.game(), moving(case, self.of)
+        taken = counted(self.shares, players)
+        left = moved(game, case.explanation.values, players, taken, insert=False)
+        fall = game.everything() - left.mean(1)
+        return {"comprehensiveness": judgeable(fall, players)}
+
+
+@hookimpl
+def xrec_metrics() -> dict[str, type]:
+    """Offer comprehensiveness."""
+    return {"comprehensiveness": Comprehensiveness}
