@@ -50,6 +50,15 @@ def test_ties_go_to_the_lower_slot() -> None:
     assert found.tolist() == [[15, 14, 12, 8, 0]]
 
 
+def test_some_come_and_go_and_others_stay() -> None:
+    played, among = game([3, 1, -2, 0.5], bias=10), torch.tensor([[True, False, True, False]])
+    values = torch.tensor([[3.0, 99, -2, -99]])  # whatever is said of the others
+    deletion = removal_curve(played, values, 2, insert=False, among=among)
+    insertion = removal_curve(played, values, 2, insert=True, among=among)
+    assert deletion.tolist() == [[12.5, 9.5, 11.5]]
+    assert insertion.tolist() == [[11.5, 14.5, 12.5]]
+
+
 def test_padding_and_fixed_slots_are_not_counted_as_features() -> None:
     model, inputs = random_toy(rows=1, slots=6, seed=0, pairs=False, fixed=(1,))
     present = torch.tensor([[1, 1, 0, 1, 0, 1]]).bool()

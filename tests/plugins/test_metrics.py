@@ -18,10 +18,12 @@ from xrec.explain.cost import Cost
 from xrec.explain.explanation import Explanation
 from xrec.explain.game import Game
 from xrec.explain.target import logit
-from xrec.fidelity.metric import Case
+from xrec.fidelity.metric import Case, retells
+from xrec.fidelity.retelling import Retelling
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.plugins import factory, listings
+from xrec.testing import small_model
 from xrec_plugins.metrics.completeness import Completeness
 from xrec_plugins.metrics.deletion import Deletion
 from xrec_plugins.metrics.insertion import Insertion
@@ -48,14 +50,19 @@ def judged(told: list[list[float]], truth: list[list[float]], k: int = 5) -> dic
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_metric_gives_a_number_a_row_for_what_it_measures(name: str) -> None:
-    model, inputs = random_toy(rows=5, slots=6, seed=0)
-    values = contributions(model, inputs)
+    model, inputs = small_model(users=5)
+    explainer = factory("explainer", "leave_one_out")()
+    values = explainer.explain(model, inputs, logit).values
     metric = factory("metric", name)()
-    found = metric.measure(case(model, inputs, values, truth=values.clone()))
+    known = case(model, inputs, values, truth=values.clone(), retelling=Retelling(explainer))
+    found = metric.measure(known)
     assert set(found) == set(metric.measures)
     assert set(metric.measures.values()) <= {"higher", "lower"}
     assert all(values.shape == (5,) for values in found.values())
-    assert metric.measure(case(model, inputs, values)).keys() <= set(metric.measures)
+    unknown = case(model, inputs.against(None), values)  # neither truth, nor rivals, nor explainer
+    assert metric.measure(unknown).keys() <= set(metric.measures)
+    if retells(metric):
+        assert not metric.measure(unknown)
 
 
 def test_deletion_and_insertion_by_hand() -> None:

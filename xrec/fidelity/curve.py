@@ -8,19 +8,24 @@ from torch import Tensor
 from xrec.explain.game import Game
 
 
-def removal_curve(game: Game, values: Tensor, points: int, insert: bool) -> Tensor:
+def removal_curve(
+    game: Game, values: Tensor, points: int, insert: bool, among: Tensor | None = None
+) -> Tensor:
     """(B, points + 1): the game's value after each of `points` equal steps, the start included.
 
     Features come in order of their value (B, F), highest first; ties go to the lower slot. After
     step j, round(j · n / points) of a row's n features are out (or, with `insert`, in).
+
+    among (B, F) bool, optional: the players that come and go, where others stay throughout.
     """
-    players = game.inputs.players
+    players = game.inputs.players if among is None else among
     order = torch.where(players, values, -torch.inf).argsort(dim=1, descending=True, stable=True)
     place = order.argsort(dim=1)
     step = torch.arange(points + 1, device=values.device)
     taken = (step * players.sum(1, keepdim=True) / points).round()
     moved = place[:, None, :] < taken[..., None]
-    return game.value(moved if insert else ~moved)
+    inside = moved | ~players[:, None] if insert else ~moved
+    return game.value(inside)
 
 
 def area(curve: Tensor, base: Tensor) -> Tensor:
