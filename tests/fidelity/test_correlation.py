@@ -70,6 +70,12 @@ def test_by_hand(told, other, expected: float, alike: float) -> None:
     assert float(found) == pytest.approx(alike, nan_ok=True)
 
 
+def test_an_infinite_value_is_not_taken_for_slots_that_do_not_count() -> None:
+    among = torch.tensor([[True, True, True, False, False]])
+    found = spearman(rows([1, math.inf, 2, 0, 0]), rows([1, 2, 3, 0, 0]), among)
+    assert float(found) == pytest.approx(1 / 2)
+
+
 def test_a_row_of_one_slot_or_none_has_no_order() -> None:
     among = torch.tensor([[True, False, False], [False, False, False]])
     values = rows([1, 2, 3], [1, 2, 3])
