@@ -10,7 +10,7 @@ import polars as pl
 
 from xrec.bench.files import BOUNDS
 from xrec.bench.findings import Findings
-from xrec.bench.wording import NONE, begun, called, few, megabytes, milliseconds
+from xrec.bench.wording import NONE, SPACE, begun, called, few, megabytes, milliseconds
 from xrec.report.multiples import Panel, multiples
 from xrec.report.section import Block, Picture, Table, Text
 from xrec.report.summary import ARROWS, interval
@@ -112,7 +112,7 @@ def _table(
 
 
 def _head(names: Mapping[str, tuple[str, str]]) -> list[str]:
-    return ["variant", *(f"{words} {ARROWS[way]}" for words, way in names.values())]
+    return ["variant", *(f"{words}{SPACE}{ARROWS[way]}" for words, way in names.values())]
 
 
 def _shown(name: str, value: float | None) -> str:

@@ -8,7 +8,7 @@ from math import isnan
 from xrec.bench.files import Entrant
 from xrec.bench.findings import Findings
 from xrec.bench.grid import of_explainer
-from xrec.bench.pictures import KEY, faithfulness
+from xrec.bench.pictures import faithfulness
 from xrec.bench.scores import Range, Score
 from xrec.bench.tables import cost_of, told
 from xrec.bench.use import use
@@ -23,6 +23,10 @@ SCORES = (
     "the floor: how much better than the best of the floors, p corrected for the number of "
     "explainers (Holm), bold where it is surely better than every floor; by model and by draw: the "
     "least and the most of the means of each model, or each draw of the explainer, alone."
+)
+KEY = (
+    "The large mark is the setting that was chosen, the grey ones are the other explainers, and "
+    "the broad band is the front: of those that pass their gates, nothing quicker is better."
 )
 STRATA = "Means over the users of each part."
 
@@ -45,8 +49,8 @@ def _gates(entrant: Entrant) -> list[Block]:
         return [Text("No gate was tried.")]
     rows = [(plain(gate), *_outcome(what)) for gate, what in entrant.gates.items()]
     failed = [plain(gate) for gate in entrant.failed]
-    caption = "Gates: what an explainer must pass before its scores mean anything"
-    return [Table(("gate", "outcome", "why"), rows, strong=failed, caption=caption)]
+    said = Text("Gates are what an explainer must pass before its scores mean anything.")
+    return [said, Table(("gate", "outcome", "why"), rows, strong=failed)]
 
 
 def _outcome(what: str) -> tuple[str, str]:
