@@ -39,7 +39,7 @@ def portrait(findings: Findings, entrant: Entrant) -> list[Chapter]:
         Chapter("Every score", _scores(findings, entrant)),
         Chapter("What it costs", _cost(findings, entrant)),
         Chapter("Whom it serves", _strata(findings, entrant)),
-        Chapter("On smaller and more private models", _grid(findings, entrant)),
+        Chapter("On smaller and more private models", of_explainer(findings, entrant.label)),
     ]
 
 
@@ -126,8 +126,3 @@ def _strata(findings: Findings, entrant: Entrant) -> list[Block]:
     ]
     head = ["measure", *(words for words, _ in parts)]
     return [Table(head, rows, STRATA, caption="By past events and by the item's popularity")]
-
-
-def _grid(findings: Findings, entrant: Entrant) -> list[Block]:
-    table = of_explainer(findings, entrant.label)
-    return [table] if table else []
