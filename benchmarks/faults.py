@@ -47,13 +47,13 @@ class Size:
 
 SHORT = Size(
     changes={
-        "data": {"dataset": "planted", "users": 400, "items": 100, "history": 16},
+        "data": {"dataset": "planted", "users": 400, "items": 100, "history": 14},
         "encoder": "hashed",
         "model": {"name": "sequential", "width": 32},
         "train": {"epochs": 10, "lr": 3e-3},
     },
-    users=60,
-    evaluations=256,
+    users=50,
+    evaluations=192,
 )
 FULL = Size(changes={}, users=100, evaluations=512)
 
