@@ -55,7 +55,7 @@ SHORT = Size(
     users=50,
     evaluations=192,
 )
-FULL = Size(changes={}, users=100, evaluations=512)
+FULL = Size(changes={}, users=60, evaluations=256)
 
 
 def measure(size: Size, runs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -42,7 +42,8 @@ class CounterfactualRanks:
 
     Options: k, the lengths of list.
 
-    Pitfalls: a place knows no half measures: where nothing but the last feature moves the item out
+    Pitfalls: ties go by the slot, and so oldest first, near to what matters least: neg@k favours an
+    explanation that says the same of all. A place knows no half measures: where nothing but the last feature moves the item out
     of the first k, all explainers are the same. Items that are recommended to everybody stay
     whatever is taken away. What explains the score need not explain the place: what speaks for all
     items alike moves none. Taken-away features leave inputs unlike any in training.
@@ -68,8 +69,9 @@ class CounterfactualRanks:
 
     @property
     def sees(self) -> Mapping[str, tuple[str, ...]]:
-        """The same for all."""
-        return dict.fromkeys(self.measures, ORDER)
+        """The same for all, but that neg@k need not see a constant."""
+        least = tuple(fault for fault in ORDER if fault != "constant")
+        return {m: least if m.startswith("neg") else ORDER for m in self.measures}
 
     def measure(self, case: Case) -> dict[str, Tensor]:
         """(B,) each; nothing where no items are known to rank the item among."""
