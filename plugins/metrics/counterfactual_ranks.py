@@ -42,11 +42,12 @@ class CounterfactualRanks:
 
     Options: k, the lengths of list.
 
-    Pitfalls: ties go by the slot, and so oldest first, near to what matters least: neg@k favours an
-    explanation that says the same of all. A place knows no half measures: where nothing but the last feature moves the item out
+    Pitfalls: a place knows no half measures: where nothing but the last feature moves the item out
     of the first k, all explainers are the same. Items that are recommended to everybody stay
     whatever is taken away. What explains the score need not explain the place: what speaks for all
-    items alike moves none. Taken-away features leave inputs unlike any in training.
+    items alike moves none. Ties go by the slot, oldest first, near to what matters least: neg@k
+    favours an explanation that says the same of all. Taken-away features leave inputs unlike any in
+    training.
     """
 
     plays: ClassVar[bool] = True
