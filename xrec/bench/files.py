@@ -48,6 +48,14 @@ class Entrant:
         return tuple(gate for gate, what in self.gates.items() if what.startswith("failed"))
 
     @property
+    def competes(self) -> bool:
+        """Whether others are held against it: not a ceiling, nor one that fails a gate.
+
+        A floor is there to be beaten, whatever it fails.
+        """
+        return self.standing != "ceiling" and (self.standing == "floor" or not self.failed)
+
+    @property
     def eligible(self) -> bool:
         """Whether it may be advised: it fails no gate, and is neither a floor nor a ceiling."""
         return self.standing not in BOUNDS and not self.failed

@@ -11,7 +11,7 @@ import polars as pl
 
 from xrec.bench.files import BOUNDS
 from xrec.bench.findings import Findings
-from xrec.bench.wording import NONE, SPACE, begun, called, few, megabytes, milliseconds
+from xrec.bench.wording import NONE, SPACE, called, few, megabytes, milliseconds
 from xrec.report.multiples import Panel, multiples
 from xrec.report.section import Block, Picture, Table, Text
 from xrec.report.summary import ARROWS, interval
@@ -138,6 +138,6 @@ def _shown(name: str, value: float | None) -> str:
 def _failed(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
     """Why some cells hold nothing."""
     whys = [
-        f"{plain(r['explainer'])} on {r['variant']}: {r['said']}" for r in rows if r.get("said")
+        f"{plain(r['explainer'])} on {r['variant']} ({r['said']})" for r in rows if r.get("said")
     ]
-    return [Text(begun(f"{few(whys, 5)}"))] if whys else []
+    return [Text(f"What could not be measured: {few(whys, 5)}.")] if whys else []

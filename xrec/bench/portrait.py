@@ -19,7 +19,7 @@ from xrec.report.words import plain
 
 SCORES = (
     "↑ higher is better, ↓ lower is better; ± is half of the 95\N{NO-BREAK SPACE}% bootstrap "
-    "interval over users; place: of all but ceilings, bold where it is level with the best; over "
+    "interval over users; place: of those that compete, bold where it is level with the best; over "
     "the floor: how much better than the best of the floors, p corrected for the number of "
     "explainers (Holm), bold where it is surely better than every floor; by model and by draw: the "
     "least and the most of the means of each model, or each draw of the explainer, alone."

@@ -33,14 +33,15 @@ ACROSS = 8  # measures that fit beside each other
 Group = tuple[str, Sequence[str]]  # a title, and the measures below it
 STANDINGS = (
     "level with the best: by how many measures a paired bootstrap over users does not tell it from "
-    "the best, ceilings apart; beats floors: by how many it is better than every floor. Both are "
-    "of the measures that could judge it, and corrected for the number of explainers (Holm, "
-    "5\N{NO-BREAK SPACE}%)."
+    "the best, ceilings and who fails a gate apart; beats floors: by how many it is better than "
+    "every floor. Both are of the measures that could judge it, and corrected for the number of "
+    "explainers (Holm, 5\N{NO-BREAK SPACE}%)."
 )
 SCORES = (
     "↑ higher is better, ↓ lower is better; ± is half of the 95\N{NO-BREAK SPACE}% bootstrap "
-    "interval over users. Bold: the best, and those level with it; ceilings do not compete. chosen "
-    "by: the measure by which settings were chosen, on other users, which counts nowhere."
+    "interval over users. Bold: the best, and those level with it; ceilings, and who fails a gate, "
+    "do not compete. chosen by: the measure by which settings were chosen, on other users, which "
+    "counts nowhere."
 )
 
 
@@ -63,7 +64,7 @@ def _standing(
 ) -> list[str]:
     label, cost = entrant.label, findings.costs.get(entrant.unit, {})
     judging = len(findings.judging(label))
-    level = NONE if entrant.standing == "ceiling" else f"{len(findings.level(label))} of {judging}"
+    level = NONE if not entrant.competes else f"{len(findings.level(label))} of {judging}"
     beats = f"{len(findings.beaten(label))} of {judging}"
     return [
         plain(label),

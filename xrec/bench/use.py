@@ -49,7 +49,7 @@ def _faithful(findings: Findings, entrant: Entrant) -> str:
     judging, leader = findings.judging(entrant.label), findings.leader
     if not judging:
         return "No measure that is reported could judge it."
-    if entrant.standing == "ceiling":  # which does not compete
+    if not entrant.competes:
         return ""
     told = f"As faithful as the best by {by(len(findings.level(entrant.label)), len(judging))}"
     mine = findings.time(entrant)
