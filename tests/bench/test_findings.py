@@ -18,6 +18,7 @@ from xrec.bench.files import Bench
 from xrec.bench.findings import Findings
 from xrec.bench.front import front
 from xrec.bench.orders import tau
+from xrec.bench.wording import called, lasting, ratio
 from xrec.errors import RunError
 
 FLOORS = {
@@ -229,12 +230,19 @@ def test_what_is_not_known_is_on_no_front() -> None:
     assert front({}, "lower") == []
 
 
-def test_the_front_has_every_setting_but_no_floor_ceiling_or_failed_gate(told) -> None:
+def test_the_front_is_of_chosen_settings_without_floors_ceilings_and_failed_gates(told) -> None:
     front = told.front("planted_precision")
-    assert {label for label, _ in front} <= {"best", "twin", "good", "poor"}
-    assert ("good", "") in front
-    assert ("best", "n=4") in front
-    assert ("twin", "") not in front
+    assert front == [("poor", ""), ("good", ""), ("best", "n=4")]
+
+
+def test_a_setting_that_was_not_chosen_is_not_advised_however_good_it_is_on_test_users(
+    tmp_path,
+) -> None:
+    made = {"one": Made(0.9, settings={"n=4": (1.0, 10.0), "n=1": (0.8, 9.0)})}
+    findings = found(tmp_path, made, users=20)
+    assert findings.front("sparsity") == [("one", "n=1")]
+    assert [step.unit for step in findings.steps] == [("one", "n=1")]
+    assert len(findings.curve("one", "sparsity")) == 2
 
 
 def test_steps_are_worth_their_time_and_beat_the_floors(told) -> None:
@@ -372,3 +380,50 @@ def test_the_telling_measures_lead_and_others_where_they_lack(tmp_path) -> None:
     assert telling == ["deletion@remove"]
     better = {"sparsity": "higher", "randomisation": "lower"}
     assert found(tmp_path / "b", {}, users=5, better=better).telling == list(better)
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (2e-6, "<0.01 ms"),
+        (4e-5, "0.04 ms"),
+        (0.009, "9.0 ms"),
+        (0.00997, "10 ms"),
+        (0.2449, "245 ms"),
+        (1.9, "1.9 s"),
+        (41, "41 s"),
+        (3600, "60 min"),
+    ],
+)
+def test_times_have_two_figures(seconds: float, said: str) -> None:
+    assert lasting(seconds).replace("\N{NO-BREAK SPACE}", " ") == said
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "said"),
+    [
+        (1, 50, "0.02 of the time"),
+        (1, 5000, "less than 0.001 of the time"),
+        (1, 1.1, "about the time"),
+        (3.1, 1, "3.1 times the time"),
+        (400, 1, "400 times the time"),
+    ],
+)
+def test_times_beside_others(mine: float, other: float, said: str) -> None:
+    assert ratio(mine, other) == said
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ("deletion@remove", "deletion (remove)"),
+        ("ndcg@10", "ndcg@10"),
+        ("pos@5@baseline", "pos@5 (baseline)"),
+        ("planted_rank", "planted rank"),
+    ],
+)
+def test_measures_are_called_by_words(measure: str, said: str) -> None:
+    assert called(measure) == said

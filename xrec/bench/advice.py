@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xrec.bench.averages import Averages
 from xrec.bench.costs import Cost
 from xrec.bench.files import Bench, Unit
 from xrec.bench.front import front
-from xrec.bench.verdicts import beating
 from xrec.fidelity.statistics import paired
 from xrec.report.summary import SEEN
 
@@ -30,14 +29,35 @@ class Step:
     high: float
 
 
-def steps(bench: Bench, averages: Averages, timed: Mapping[Unit, Cost], measure: str) -> list[Step]:
-    """What may be advised by a measure, quickest first; none where nothing is.
+def on_front(
+    bench: Bench,
+    averages: Averages,
+    timed: Mapping[Unit, Cost],
+    measure: str,
+    among: Collection[str],
+) -> list[Unit]:
+    """The front of the explainers with the labels `among`, quickest first.
 
-    Of the front of all settings of those who are eligible: who beats every floor, and is for sure
-    better than the step before. Where there is no floor, only the latter.
+    As they were set in the end: the best of all settings would be chosen on the users that judge.
     """
+    points = {
+        unit: (timed[unit]["p50"], averages.mean(unit, measure))
+        for unit in bench.chosen
+        if unit[0] in among and unit in timed
+    }
+    return front(points, bench.better[measure])
+
+
+def steps(
+    bench: Bench,
+    averages: Averages,
+    timed: Mapping[Unit, Cost],
+    measure: str,
+    among: Collection[str],
+) -> list[Step]:
+    """Of that front, who is surely better than the step before, quickest first."""
     sign, found = bench.sign(measure), list[Step]()
-    for unit in _sound(bench, averages, measure, on_front(bench, averages, timed, measure)):
+    for unit in on_front(bench, averages, timed, measure, among):
         gap = dict.fromkeys(("gap", "low", "high"), float("nan"))
         if found:
             before = averages.of(found[-1].unit, measure)
@@ -47,28 +67,3 @@ def steps(bench: Bench, averages: Averages, timed: Mapping[Unit, Cost], measure:
         score = averages.mean(unit, measure)
         found.append(Step(unit, timed[unit]["p50"], score, gap["gap"], gap["low"], gap["high"]))
     return found
-
-
-def on_front(
-    bench: Bench, averages: Averages, timed: Mapping[Unit, Cost], measure: str
-) -> list[Unit]:
-    """The front of all settings of the explainers that may be advised, quickest first."""
-    points = {
-        (label, setting): (timed[label, setting]["p50"], averages.mean((label, setting), measure))
-        for label, entrant in bench.explainers.items()
-        for setting in entrant.settings
-        if entrant.eligible and (label, setting) in timed
-    }
-    return front(points, bench.better[measure])
-
-
-def _sound(bench: Bench, averages: Averages, measure: str, units: Sequence[Unit]) -> Sequence[Unit]:
-    """Those that beat every floor, corrected for their number; all, where there is no floor."""
-    goods = {str(unit): bench.sign(measure) * averages.of(unit, measure) for unit in units}
-    floors = {
-        label: bench.sign(measure) * averages.of(entrant.unit, measure)
-        for label, entrant in bench.explainers.items()
-        if entrant.standing == "floor"
-    }
-    above = beating(goods, floors)
-    return [unit for unit in units if above[str(unit)].sure] if above else units

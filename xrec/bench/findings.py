@@ -66,14 +66,24 @@ class Findings:
 
     def front(self, measure: str) -> list[Unit]:
         """What nothing quicker is better than, of those who may be advised, quickest first."""
-        return advice.on_front(self.bench, self.averages, self.costs, measure)
+        able = [label for label, each in self.bench.explainers.items() if each.eligible]
+        return advice.on_front(self.bench, self.averages, self.costs, measure, able)
 
     @cached_property
     def steps(self) -> list[advice.Step]:
-        """Which to use in the time there is, by the most telling measure."""
+        """Which to use in the time there is, by the most telling measure.
+
+        Of those who may be advised and beat every floor, if there is any.
+        """
         if not self.telling:
             return []
-        return advice.steps(self.bench, self.averages, self.costs, self.telling[0])
+        measure = self.telling[0]
+        sound = [
+            label
+            for label, verdict in self.verdicts[measure].items()
+            if self.bench.explainers[label].eligible and (verdict.beats or not verdict.floor)
+        ]
+        return advice.steps(self.bench, self.averages, self.costs, measure, sound)
 
     @cached_property
     def break_even(self) -> dict[str, BreakEven]:

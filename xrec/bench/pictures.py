@@ -18,8 +18,8 @@ KEY = (
     "● explainer, ◇ heuristic, △ ceiling: as exact as can be, at whatever cost, □ floor: a rule "
     "too simple to trust, which an explainer worth its cost must beat. A line joins the budgets "
     "that were tried; the large mark is the one that was chosen on other users, with its "
-    "95\N{NO-BREAK SPACE}% interval. The broad band is the front: of explainers that pass their "
-    "gates, nothing quicker is better. * fails a gate."
+    "95\N{NO-BREAK SPACE}% interval. The broad band is the front of what was chosen: of "
+    "explainers that pass their gates, nothing quicker is better. * fails a gate."
 )
 
 

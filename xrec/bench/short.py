@@ -24,9 +24,9 @@ from xrec.report.section import Chapter, Table, Terms
 from xrec.report.words import WAYS, minus, plain
 
 STEPS = (
-    "Of explainers that pass their gates and beat every floor by this measure, those on the front "
-    "of score against time; a slower one has a row only where a paired bootstrap over users says "
-    "that it is better than the row above. In brackets: the 95\N{NO-BREAK SPACE}% interval."
+    "Of explainers that pass their gates and beat every floor by this measure, those of whom none "
+    "is both quicker and better; a slower one has a row only where a paired bootstrap over users "
+    "says that it is better than the row above. In brackets: the 95\N{NO-BREAK SPACE}% interval."
 )
 
 
@@ -155,7 +155,7 @@ def _steps(findings: Findings) -> Table:
                 milliseconds(step.seconds),
                 figure(step.score),
                 gain if step.gain > 0 else NONE,
-                level if step.unit == bench.explainers[label].unit else NONE,
+                level,
             )
         )
     name = called(measure)

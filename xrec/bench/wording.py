@@ -45,7 +45,7 @@ def lasting(seconds: float) -> str:
     value, unit = (seconds, "s") if seconds >= 1 else (1000 * seconds, "ms")
     if unit == "ms" and value < 0.01:
         return f"<0.01{SPACE}ms"
-    return f"{value:.0f}{SPACE}{unit}" if value >= 10 else f"{value:.2g}{SPACE}{unit}"
+    return f"{_short(value)}{SPACE}{unit}"
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -53,14 +53,21 @@ def milliseconds(seconds: float | None) -> str:
     if seconds is None or isnan(seconds):
         return NONE
     value = 1000 * seconds
-    return "<0.01" if value < 0.01 else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    return "<0.01" if value < 0.01 else _short(value)
+
+
+def _short(value: float) -> str:
+    """Two figures, or all that are before the point."""
+    return (
+        f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"
+    )
 
 
 def megabytes(size: float | None) -> str:
     """Bytes, for a column of megabytes."""
     if size is None or isnan(size):
         return NONE
-    return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.1f}"
+    return "<0.01" if size < 1e4 else _short(size / 1e6)
 
 
 def ratio(mine: float, other: float) -> str:
