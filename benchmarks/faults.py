@@ -47,15 +47,15 @@ class Size:
 
 SHORT = Size(
     changes={
-        "data": {"dataset": "planted", "users": 400, "items": 100, "history": 8},
+        "data": {"dataset": "planted", "users": 400, "items": 100, "history": 14},
         "encoder": "hashed",
         "model": {"name": "sequential", "width": 32},
         "train": {"epochs": 10, "lr": 3e-3},
     },
-    users=60,
-    evaluations=128,
+    users=50,
+    evaluations=192,
 )
-FULL = Size(changes={}, users=100, evaluations=1024)
+FULL = Size(changes={}, users=60, evaluations=256)
 
 
 def measure(size: Size, runs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -18,11 +18,11 @@ needs_data = pytest.mark.skipif(
 
 
 def finished(name: str, out: Path, *changes: str) -> Path:
-    """The folder of a finished run of the recipe `name`, with few users and two explainers."""
+    """The folder of a finished run of a recipe, changed: 20 users, two explainers, `changes`."""
     call = [sys.executable, "-c", "from xrec.cli import main; main()", "run"]
     shorter = ["protocol.users=20", "explain=[integrated_gradients,random]"]
     done = subprocess.run(
-        [*call, str(RECIPES / f"{name}.yaml"), *changes, *shorter, "--runs", str(out)],
+        [*call, str(RECIPES / f"{name}.yaml"), *shorter, *changes, "--runs", str(out)],
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xrec import hookimpl
@@ -24,6 +23,7 @@ from xrec.explain.lessons import Lessons, Steps, asked, parted
 from xrec.explain.probe import probe
 from xrec.explain.sampling import Sampling, sampled
 from xrec.explain.target import Target, logit
+from xrec.fidelity.correlation import spearman
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
 from xrec.runs.training import new_trainer
@@ -153,7 +153,7 @@ class AmortisedShapley:
         saved = (theirs - mine) / len(inputs)
         return {
             "relative_error": self.miss,
-            "rank_correlation": _rank_correlation(values, truth, inputs.players),
+            "rank_correlation": float(spearman(values, truth, inputs.players).nanmean()),
             "break_even": None if saved <= 0 else round(seconds / saved),
         }
 
@@ -218,16 +218,6 @@ class AmortisedShapley:
         values = game.shapley(max(1, int(count.max())))
         gap = (score - base - values.sum(1)) / count.clamp(min=1)
         return torch.where(inputs.players, values + gap[:, None], 0), score, base
-
-
-def _rank_correlation(values: Tensor, truth: Tensor, players: Tensor) -> float:
-    """The mean of Spearman's correlation over rows that have one."""
-    found = [
-        float(stats.spearmanr(one[there].cpu(), two[there].cpu()).statistic)
-        for one, two, there in zip(values, truth, players, strict=True)
-        if int(there.sum()) > 2 and bool(two[there].std() > 0) and bool(one[there].std() > 0)
-    ]
-    return sum(found) / len(found) if found else torch.nan
 
 
 @hookimpl

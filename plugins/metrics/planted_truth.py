@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xrec import hookimpl
+from xrec.fidelity.correlation import settled, spearman
 from xrec.fidelity.metric import Case
 from xrec.fidelity.truth import causes, material
 
@@ -69,7 +68,7 @@ class PlantedTruth:
         cause, matter = causes(case.truth, self.k), material(case.truth)
         return {
             "planted_precision": _share(place < cause.sum(1, keepdim=True), cause),
-            "planted_rank": _rank_correlation(told, case.truth),
+            "planted_rank": spearman(settled(told.nan_to_num()), case.truth, ~case.truth.isnan()),
             "planted_recall": _share(place < self.among, matter),
             "planted_mass": _mass(size.clamp(min=0), matter),
         }
@@ -84,17 +83,6 @@ def _mass(size: Tensor, cause: Tensor) -> Tensor:
     whole = size.sum(1)
     share = torch.where(whole > 0, (size * cause).sum(1) / whole, 0)
     return torch.where(cause.any(1), share, torch.nan)
-
-
-def _rank_correlation(told: Tensor, truth: Tensor) -> Tensor:
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)  # gives NaN, which is meant
-        for mine, real in zip(told, truth, strict=True):
-            known = ~real.isnan()
-            pair = (mine[known].cpu().numpy(), real[known].cpu().numpy())
-            found.append(float(stats.spearmanr(*pair).statistic) if known.sum() > 1 else torch.nan)
-    return torch.tensor(found)
 
 
 @hookimpl

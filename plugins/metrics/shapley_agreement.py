@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xrec import hookimpl
@@ -15,6 +14,7 @@ from xrec.explain.enumeration import enumerated
 from xrec.explain.probe import probe
 from xrec.explain.sampling import Sampling, sampled
 from xrec.explain.target import Target
+from xrec.fidelity.correlation import settled, spearman
 from xrec.fidelity.metric import Case
 from xrec.models.inputs import Inputs
 from xrec.models.recommender import Recommender
@@ -108,17 +108,8 @@ class ShapleyAgreement:
         exact, told = self.kept.values, case.explanation.values.double()
         size = exact.norm(dim=1)
         error = torch.where(size > 0, (told - exact).norm(dim=1) / size, torch.nan)
-        ranks = [
-            _spearman(one[there], other[there])
-            for one, other, there in zip(told, exact, case.inputs.players, strict=True)
-        ]
-        return {"shapley_rank": error.new_tensor(ranks), "shapley_error": error}
-
-
-def _spearman(told: Tensor, exact: Tensor) -> float:
-    if len(told) < 2 or not bool((told != told[0]).any() and (exact != exact[0]).any()):
-        return float("nan")
-    return float(stats.spearmanr(told.cpu(), exact.cpu()).statistic)
+        rank = spearman(settled(told), settled(exact), case.inputs.players)
+        return {"shapley_rank": rank, "shapley_error": error}
 
 
 @hookimpl

@@ -15,6 +15,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from xrec.fidelity.faults import FAULTS
+
 ROOT = Path(__file__).parents[2]
 TIMED = ("seed", "warm-up", "repeats")
 
@@ -145,3 +147,17 @@ def test_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         for model in ("text", "ids")
     )
     assert math.isclose(found["cold_recall_ratio"], (text + 1) / (ids + 1), abs_tol=1e-2)
+
+
+def test_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = figures("fidelity", tmp_path, ("form", "plant taken up"))
+    assert found["faults_planted"] == len(FAULTS)
+    assert 0 <= found["faults_caught"] <= len(FAULTS)
+    rows = pl.read_csv(tmp_path / "fidelity-faults.csv", infer_schema_length=None)
+    assert set(rows["explainer"]) == {"sound", *FAULTS}
+    sound, flipped = (rows.filter(pl.col("explainer") == name) for name in ("sound", "flipped"))
+    assert sound["user"].to_list() == flipped["user"].to_list()  # they are compared user by user
+    (name, *_) = (column for column in rows.columns if column.startswith("shapley_rank"))
+    assert sound[name].mean() > 0.8
+    assert (sound[name] + flipped[name]).abs().max() < 1e-6

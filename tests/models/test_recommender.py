@@ -355,3 +355,12 @@ def test_a_copy_has_parameters_of_its_own_and_shares_the_data() -> None:
         torch.testing.assert_close(model.score(inputs), score)
         assert not torch.allclose(twin.score(inputs), score)
     assert twin.data_module is model.data_module
+
+
+def test_a_copy_of_a_copy_of_a_model_that_was_trained() -> None:
+    model = _bag(lr=0.1)
+    _trainer().fit(model, datamodule=model.data_module)
+    twin = copy.deepcopy(copy.deepcopy(model))
+    torch.testing.assert_close(twin.vectors.weight, model.vectors.weight)
+    assert twin.vectors.weight is not model.vectors.weight
+    assert twin.trainer is model.trainer

@@ -91,14 +91,12 @@ def test_in_an_additive_model_one_is_the_other_of_the_features_left(said, tenths
     assert alone["sufficiency"].tolist() == without["comprehensiveness"].tolist()
 
 
-@given(share=st.integers(1, 1000), features=st.integers(0, 300))
-@settings(QUICK, max_examples=200)
-def test_a_share_is_rounded_up_as_decimals_are(share: int, features: int) -> None:
+def test_a_share_is_rounded_up_as_decimals_are() -> None:
     # 0.07 of 100 is 7 features, though 0.07 * 100 is 7.000000000000001.
-    players = torch.zeros(1, 300, dtype=torch.bool)
-    players[:, :features] = True
-    expected = math.ceil(Fraction(share, 1000) * features)
-    assert counted([share / 1000], players).tolist() == [[expected]]
+    players = torch.ones(301, 300, dtype=torch.bool).tril(-1)  # 0 to 300 of them
+    found = counted([share / 1000 for share in range(1, 1001)], players)
+    exact = [[-(-share * n // 1000) for share in range(1, 1001)] for n in range(301)]
+    assert found.tolist() == exact
 
 
 @pytest.mark.parametrize("metric", [Comprehensiveness, Sufficiency])

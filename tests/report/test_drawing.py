@@ -269,8 +269,8 @@ def test_lines_lead_from_marks_to_names_that_are_far_and_to_no_others() -> None:
         """How long the lines are that lead to the first mark."""
         tree = read(scatter(dots, "higher"))
         at = marks(tree)[0]
-        lengths = {line[-1]: math.dist(line[0], line[-1]) for line in ends(tree, SOFT)}
-        return [length for end, length in lengths.items() if math.dist(end, at) < 3]
+        lines = [(line[-1], math.dist(line[0], line[-1])) for line in ends(tree, SOFT)]
+        return [length for end, length in lines if math.dist(end, at) < 3]
 
     assert max(leading([dot("recency", 10, 0.5, spread=0)]), default=0) < 1
     assert sum(length > 10 for length in leading(crowd(0, 6))) >= 3

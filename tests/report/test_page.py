@@ -265,3 +265,32 @@ def test_words_and_bars_stand_out_from_their_ground() -> None:
             assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
     for colour in (drawing.SOFT, drawing.BLUE, drawing.BROWN):
         assert contrast(colour, colours["paper"]) >= 4.5, colour
+
+
+# Pages that belong together
+
+
+def test_first_cells_may_lead_to_other_pages() -> None:
+    block = Table(("name", "a"), [("one", "1"), ("two", "2")], links={"one": "more/one.html"})
+    table = laid_out(block).one("table")
+    assert [(a.text, a.attrs["href"]) for a in table.all("a")] == [("one", "more/one.html")]
+    assert [th.text for th in table.one("tbody").all("th")] == ["one", "two"]
+
+
+def test_a_page_leads_back_to_the_one_it_belongs_to() -> None:
+    tree = read(page("mine", [Chapter("c", [Text("t")])], ("../all.html", EVIL)))
+    (back,) = tree.one("p", "brand").all("a")
+    assert (back.text, back.attrs["href"]) == (EVIL, "../all.html")
+
+
+def test_a_wide_picture_has_the_width_of_the_page_and_scrolls() -> None:
+    tree = laid_out(Picture("<svg></svg>", "w"), Picture("<svg></svg>", "w", wide=True))
+    narrow, wide = tree.all("figure")
+    assert "class" not in narrow.attrs
+    assert wide.attrs["class"] == "broad"
+    assert wide.one("div").attrs["tabindex"] == "0"
+
+
+def test_percents_align_as_numbers_whatever_their_space() -> None:
+    rows = [("a", "9\N{NO-BREAK SPACE}%"), ("b", "12 %")]
+    assert len(laid_out(Table(("n", "share"), rows)).all("td", "number")) == 2

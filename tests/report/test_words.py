@@ -19,6 +19,8 @@ class Told:
     first_measure: what the first
     says.
     second_measure: what the second says.
+    family@k: what is said of the first k, key and x_k.
+    other@k: what is said of others.
 
     Pitfall: first_measure: not this.
     """
@@ -75,6 +77,8 @@ def test_meaning_is_taken_from_docstrings() -> None:
     assert words.meaning(Told(), "first_measure") == "What the first says."
     assert words.meaning(Told(), "second_measure") == "What the second says."
     assert words.meaning(Told(), "third_measure") == "The first sentence (Someone et al., 2017)."
+    assert words.meaning(Told(), "family@7") == "What is said of the first 7, key and x_k."
+    assert words.meaning(Told(), "family@remove") == words.meaning(Told())
     assert words.meaning(Silent()) == ""
     assert words.meaning(SilentOptions()) == ""
 

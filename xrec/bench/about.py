@@ -15,11 +15,16 @@ from xrec.runs.run import Run
 from xrec.runs.stages import versions
 from xrec.runs.store import key_of
 
+#: Recipe keys that a model follows, as it is before it is made smaller or more private.
+MODEL = ("data", "encoder", "pretrain", "model", "tasks", "train", "adapt", "hooks")
 CPU = Path("/proc/cpuinfo")
 
 
 def about(run: Run) -> dict[str, str]:
-    """Plain words by what they are of; the data's digest is that of what the run was trained on."""
+    """Plain words by what they are of; the data's digest is that of what the run was trained on.
+
+    model: a digest of what the recipe says of it.
+    """
     data = sorted((run.store.record("data") or {"writes": {}})["writes"].values())
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
@@ -27,6 +32,7 @@ def about(run: Run) -> dict[str, str]:
         "versions": ", ".join(f"{name} {each}" for name, each in versions().items()),
         "commit": _commit(),
         "data": f"{run.recipe.dataset.name}, digest {key_of(data)[:16]}",
+        "model": key_of({key: run.recipe.resolved.get(key) for key in MODEL})[:16],
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from xrec.bench.files import Bench
 from xrec.bench.findings import Findings
-from xrec.bench.wording import begun, called, few, figure, shares
-from xrec.report.words import listed, plain
+from xrec.bench.wording import begun, called, few, shares
+from xrec.report.words import listed, minus, plain
 
 USED = 0.5  # share of recommendations in which a model must use the planted causes
 ALIKE = 0.3  # mean τ below which measures can hardly be said to measure the same
@@ -84,7 +84,7 @@ def _disagreement(findings: Findings) -> str:
     if not len(known) or known.mean() >= ALIKE:
         return ""
     return (
-        f"Measures hardly agree (mean τ {figure(float(known.mean()))}): which explainer is best "
+        f"Measures hardly agree (mean τ {minus(float(known.mean()))}): which explainer is best "
         "depends on which of them one believes."
     )
 

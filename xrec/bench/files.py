@@ -17,6 +17,7 @@ from xrec.errors import RunError
 Unit = tuple[str, str]  # an explainer's label, and one of its settings
 #: Not among those that a benchmark has choose from: what others must beat, and what none can.
 BOUNDS = ("floor", "ceiling")
+GRID = "tradeoff.parquet"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Entrant:
     def failed(self) -> tuple[str, ...]:
         """The gates that it fails, without excuse."""
         return tuple(gate for gate, what in self.gates.items() if what.startswith("failed"))
+
+    @property
+    def competes(self) -> bool:
+        """Whether others are held against it: not a ceiling, nor one that fails a gate.
+
+        A floor is there to be beaten, whatever it fails.
+        """
+        return self.standing != "ceiling" and (self.standing == "floor" or not self.failed)
 
     @property
     def eligible(self) -> bool:
@@ -84,7 +93,6 @@ class Bench:
         """Read the folder of a finished benchmark. Raises RunError where a file is not there."""
         told = json.loads(_there(folder / "bench.json").read_text())
         entrants = told["explainers"].items()
-        grid = folder / "tradeoff.parquet"
         return cls(
             **{name: told[name] for name in ("recipe", "about", "options", "better", "meaning")},
             **{name: told[name] for name in ("asked", "evaluated", "minutes")},
@@ -94,7 +102,7 @@ class Bench:
             quality={int(seed): figures for seed, figures in told["quality"].items()},
             rows=pl.read_parquet(_there(folder / "rows.parquet")),
             latency=pl.read_parquet(_there(folder / "latency.parquet")),
-            tradeoff=pl.read_parquet(grid) if grid.exists() else None,
+            tradeoff=_grid(folder, told["about"]),
         )
 
     @cached_property
@@ -138,6 +146,16 @@ def _entrant(label: str, told: Mapping[str, Any]) -> Entrant:
     return Entrant(
         label=label, settings=tuple(told["settings"]), chosen=told["chosen"] or "", **fields
     )
+
+
+def _grid(folder: Path, about: Mapping[str, Any]) -> pl.DataFrame | None:
+    """The grid in the folder, else one made beside it of the same model."""
+    if (folder / GRID).exists():
+        return pl.read_parquet(folder / GRID)
+    for told in sorted(folder.parent.glob("tradeoff-*/tradeoff.json")):
+        if json.loads(told.read_text())["about"]["model"] == about.get("model"):
+            return pl.read_parquet(_there(told.parent / GRID))
+    return None
 
 
 def _known(share: float | None) -> float | None:

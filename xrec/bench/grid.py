@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from xrec.bench.files import BOUNDS
 from xrec.bench.findings import Findings
-from xrec.bench.wording import NONE, begun, called, few, megabytes, milliseconds
+from xrec.bench.wording import NONE, SPACE, called, few, megabytes, milliseconds
 from xrec.report.multiples import Panel, multiples
 from xrec.report.section import Block, Picture, Table, Text
 from xrec.report.summary import ARROWS, interval
@@ -27,6 +28,7 @@ AFTER = {
     "leakage": ("leakage", "lower"),
     "leakage_explanation": ("leakage, explained", "lower"),
 }
+COSTS = ("p50", "peak_bytes", "model_bytes", "leakage", "leakage_explanation")
 SCALES = {"p50": 1e3, "peak_bytes": 1e-6, "model_bytes": 1e-6}
 NOTES = (
     "Medians over explainers; floors and ceilings are left out. same order and same top: how far "
@@ -54,17 +56,15 @@ def grid(findings: Findings) -> list[Block]:
         "What each variant of the model keeps, and what it costs",
         wide=True,
     )
-    return [Text(FIRST.format(variants[0])), drawn, _table(rows, names, variants), *_failed(rows)]
+    medians = [_median(rows, names, variant) for variant in variants]
+    tables = _tables(names, medians, NOTES, variants[:1])
+    return [Text(FIRST.format(variants[0])), drawn, *tables, *_failed(rows)]
 
 
-def of_explainer(findings: Findings, label: str) -> Table | None:
-    """What the variants do to one explainer; None where it is not in the grid."""
+def of_explainer(findings: Findings, label: str) -> list[Table]:
+    """What the variants do to one explainer; empty where it is not in the grid."""
     rows = [row for row in _rows(findings, bounds=True) if row["explainer"] == label]
-    if not rows:
-        return None
-    names = _names(findings, rows)
-    cells = [[row["variant"], *(_shown(name, row[name]) for name in names)] for row in rows]
-    return Table(_head(names), cells, caption="On each variant of the model")
+    return _tables(_names(findings, rows), rows) if rows else []
 
 
 def _rows(findings: Findings, bounds: bool = False) -> list[dict[str, Any]]:
@@ -99,20 +99,32 @@ def _told(panel: Panel, variants: Sequence[str]) -> str:
     return ", ".join(f"{each} {median(panel.values[each]):.3g}" for each in known)
 
 
-def _table(
-    rows: Sequence[Mapping[str, Any]], names: Mapping[str, tuple[str, str]], variants: Sequence[str]
-) -> Table:
-    cells = []
-    for variant in variants:
-        own = [row for row in rows if row["variant"] == variant]
-        known = {name: [row[name] for row in own if row[name] is not None] for name in names}
-        figures = {name: median(each) if each else None for name, each in known.items()}
-        cells.append([variant, *(_shown(name, each) for name, each in figures.items())])
-    return Table(_head(names), cells, NOTES, variants[:1], "The same in figures")
+def _median(
+    rows: Sequence[Mapping[str, Any]], names: Mapping[str, tuple[str, str]], variant: str
+) -> dict[str, Any]:
+    """A variant's medians over explainers."""
+    own = [row for row in rows if row["variant"] == variant]
+    known = {name: [row[name] for row in own if row[name] is not None] for name in names}
+    return {"variant": variant, **{n: median(each) if each else None for n, each in known.items()}}
 
 
-def _head(names: Mapping[str, tuple[str, str]]) -> list[str]:
-    return ["variant", *(f"{words} {ARROWS[way]}" for words, way in names.values())]
+def _tables(
+    names: Mapping[str, tuple[str, str]],
+    rows: Sequence[Mapping[str, Any]],
+    notes: str = "",
+    strong: Sequence[str] = (),
+) -> list[Table]:
+    """What is kept, and what it costs, a row for each variant."""
+    parts: dict[str, list[str]] = {"What is kept": [], "What it costs": []}
+    for name in names:
+        parts["What it costs" if name in COSTS else "What is kept"].append(name)
+    tables = []
+    for caption, part in parts.items():
+        head = ["variant", *(f"{names[n][0]}{SPACE}{ARROWS[names[n][1]]}" for n in part)]
+        cells = [[row["variant"], *(_shown(name, row[name]) for name in part)] for row in rows]
+        if part:
+            tables.append(Table(head, cells, strong=strong, caption=caption))
+    return [*tables[:-1], *(replace(last, notes=notes) for last in tables[-1:])]
 
 
 def _shown(name: str, value: float | None) -> str:
@@ -126,6 +138,6 @@ def _shown(name: str, value: float | None) -> str:
 def _failed(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
     """Why some cells hold nothing."""
     whys = [
-        f"{plain(r['explainer'])} on {r['variant']}: {r['said']}" for r in rows if r.get("said")
+        f"{plain(r['explainer'])} on {r['variant']} ({r['said']})" for r in rows if r.get("said")
     ]
-    return [Text(begun(f"{few(whys, 5)}"))] if whys else []
+    return [Text(f"What could not be measured: {few(whys, 5)}.")] if whys else []

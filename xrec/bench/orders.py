@@ -35,7 +35,8 @@ def of_measures(bench: Bench, averages: Averages, measures: Sequence[str]) -> np
     """
     units = [each.unit for each in bench.explainers.values() if each.standing != "ceiling"]
     goods = [[bench.sign(m) * averages.mean(unit, m) for unit in units] for m in measures]
-    return np.array([[tau(one, other) for other in goods] for one in goods])
+    taus = [[tau(one, other) for other in goods] for one in goods]
+    return np.array(taus).reshape(len(goods), len(goods))
 
 
 def of_models(bench: Bench) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,7 @@ from math import isnan
 from xrec.bench.files import Entrant
 from xrec.bench.findings import Findings
 from xrec.bench.grid import of_explainer
-from xrec.bench.pictures import KEY, faithfulness
+from xrec.bench.pictures import faithfulness
 from xrec.bench.scores import Range, Score
 from xrec.bench.tables import cost_of, told
 from xrec.bench.use import use
@@ -19,10 +19,14 @@ from xrec.report.words import plain
 
 SCORES = (
     "↑ higher is better, ↓ lower is better; ± is half of the 95\N{NO-BREAK SPACE}% bootstrap "
-    "interval over users; place: of all but ceilings, bold where it is level with the best; over "
+    "interval over users; place: of those that compete, bold where it is level with the best; over "
     "the floor: how much better than the best of the floors, p corrected for the number of "
     "explainers (Holm), bold where it is surely better than every floor; by model and by draw: the "
     "least and the most of the means of each model, or each draw of the explainer, alone."
+)
+KEY = (
+    "The large mark is the setting that was chosen, the grey ones are the other explainers, and "
+    "the broad band is the front: of those that pass their gates, nothing quicker is better."
 )
 STRATA = "Means over the users of each part."
 
@@ -35,7 +39,7 @@ def portrait(findings: Findings, entrant: Entrant) -> list[Chapter]:
         Chapter("Every score", _scores(findings, entrant)),
         Chapter("What it costs", _cost(findings, entrant)),
         Chapter("Whom it serves", _strata(findings, entrant)),
-        Chapter("On smaller and more private models", _grid(findings, entrant)),
+        Chapter("On smaller and more private models", of_explainer(findings, entrant.label)),
     ]
 
 
@@ -45,8 +49,8 @@ def _gates(entrant: Entrant) -> list[Block]:
         return [Text("No gate was tried.")]
     rows = [(plain(gate), *_outcome(what)) for gate, what in entrant.gates.items()]
     failed = [plain(gate) for gate in entrant.failed]
-    caption = "Gates: what an explainer must pass before its scores mean anything"
-    return [Table(("gate", "outcome", "why"), rows, strong=failed, caption=caption)]
+    said = Text("Gates are what an explainer must pass before its scores mean anything.")
+    return [said, Table(("gate", "outcome", "why"), rows, strong=failed)]
 
 
 def _outcome(what: str) -> tuple[str, str]:
@@ -122,8 +126,3 @@ def _strata(findings: Findings, entrant: Entrant) -> list[Block]:
     ]
     head = ["measure", *(words for words, _ in parts)]
     return [Table(head, rows, STRATA, caption="By past events and by the item's popularity")]
-
-
-def _grid(findings: Findings, entrant: Entrant) -> list[Block]:
-    table = of_explainer(findings, entrant.label)
-    return [table] if table else []

@@ -54,7 +54,7 @@ def index(findings: Findings) -> list[Chapter]:
     return [
         short(findings),
         Chapter("Faithfulness against time", _charts(findings)),
-        Chapter("Where each explainer stands", [overview(findings), *every_score(findings)]),
+        Chapter("Every explainer", [overview(findings), *every_score(findings)]),
         Chapter("Do measures and models agree", _agreement(findings)),
         Chapter("Whom they serve", _strata(findings)),
         Chapter("Smaller and more private models", grid(findings)),

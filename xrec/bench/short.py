@@ -21,7 +21,7 @@ from xrec.bench.wording import (
     unit,
 )
 from xrec.report.section import Chapter, Table, Terms
-from xrec.report.words import WAYS, plain
+from xrec.report.words import WAYS, minus, plain
 
 STEPS = (
     "Of explainers that pass their gates and beat every floor by this measure, those on the front "
@@ -54,12 +54,17 @@ def _use(findings: Findings) -> str:
             "surely better than every floor, so that a simple rule does as well."
             + _leader(findings)
         )
+    first, *rest = findings.steps
     told = [
-        f"{'where there are' if at else 'If you have'} {lasting(step.seconds)} for an explanation"
-        f"{' or more' if not at else ''}, {unit(step.unit)} ({name} {figure(step.score)})"
-        for at, step in enumerate(findings.steps)
+        f"With {lasting(first.seconds)} for an explanation: {unit(first.unit)} ({name} "
+        f"{figure(first.score)}).",
+        *(
+            f"With {lasting(step.seconds)}: {unit(step.unit)} ({figure(step.score)}, better by "
+            f"{figure(step.gain)})."
+            for step in rest
+        ),
     ]
-    return f"{'; '.join(told)}.{_leader(findings)}"
+    return f"{' '.join(told)} By {name}, more time buys no more.{_leader(findings)}"
 
 
 def _leader(findings: Findings) -> str:
@@ -67,7 +72,7 @@ def _leader(findings: Findings) -> str:
         return ""
     label = findings.leader.label
     level = by(len(findings.level(label)), len(findings.judging(label)))
-    return f" By all measures taken together, {plain(label)}: level with the best by {level}."
+    return f" By all measures taken together: {plain(label)}, level with the best by {level}."
 
 
 def _cost(findings: Findings) -> str:
@@ -80,7 +85,7 @@ def _cost(findings: Findings) -> str:
     if most != least:
         told += f" to {lasting(timed[most])} ({plain(most)})"
     told += ", floors apart: the median at batch 1, with the settings that were chosen."
-    fitted = [f"{plain(label)}: {paid(findings, label)}" for label in findings.break_even]
+    fitted = [paid(findings, label, plain(label)) for label in findings.break_even]
     return " ".join([told, *fitted])
 
 
@@ -106,8 +111,8 @@ def _agree(findings: Findings) -> str:
     against = sum(tau < 0 for tau, *_ in pairs)
     told = (
         f"The orders in which two measures put explainers have a Kendall's τ of "
-        f"{figure(float(np.mean([tau for tau, *_ in pairs])))} on average (1: the same order, 0: "
-        f"unrelated); the least is {figure(least)}, of {one} and {other}."
+        f"{minus(float(np.mean([tau for tau, *_ in pairs])))} on average (1: the same order, 0: "
+        f"unrelated); the least is {minus(least)}, of {one} and {other}."
     )
     if against:
         told += f" {against} of {len(pairs)} pairs put them in contrary orders (τ below 0)."
@@ -126,7 +131,7 @@ def _sure(findings: Findings) -> str:
     if tau is not None:
         told += (
             f" Two models order explainers by {called(findings.telling[0])} with a τ of "
-            f"{figure(tau[1])} at least."
+            f"{minus(tau[1])} at least."
         )
     return told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
@@ -13,9 +14,9 @@ from xrec.bench.scores import Score
 from xrec.bench.wording import (
     NONE,
     OPERATORS,
+    SPACE,
     begun,
     called,
-    figure,
     links,
     marks,
     megabytes,
@@ -26,18 +27,21 @@ from xrec.bench.wording import (
 from xrec.fidelity.statistics import bootstrap
 from xrec.report.section import Table
 from xrec.report.summary import ARROWS, interval
-from xrec.report.words import WAYS, plain
+from xrec.report.words import WAYS, minus, plain
 
 ACROSS = 8  # measures that fit beside each other
+Group = tuple[str, Sequence[str]]  # a title, and the measures below it
 STANDINGS = (
     "level with the best: by how many measures a paired bootstrap over users does not tell it from "
-    "the best, ceilings apart; beats floors: by how many it is better than every floor. Both are "
-    "of the measures that could judge it, and corrected for the number of explainers (Holm, "
-    "5\N{NO-BREAK SPACE}%)."
+    "the best, ceilings and who fails a gate apart; beats floors: by how many it is better than "
+    "every floor. Both are of the measures that could judge it, and corrected for the number of "
+    "explainers (Holm, 5\N{NO-BREAK SPACE}%)."
 )
 SCORES = (
     "↑ higher is better, ↓ lower is better; ± is half of the 95\N{NO-BREAK SPACE}% bootstrap "
-    "interval over users. Bold: the best, and those level with it; ceilings do not compete."
+    "interval over users. Bold: the best, and those level with it; ceilings, and who fails a gate, "
+    "do not compete. chosen by: the measure by which settings were chosen, on other users, which "
+    "counts nowhere."
 )
 
 
@@ -46,7 +50,9 @@ def overview(findings: Findings) -> Table:
     leading = findings.telling[:2]
     fitted = any("fit_seconds" in each for each in findings.costs.values())
     head = ["explainer", "set to", "level with the best", "beats floors"]
-    head += [f"{called(measure)} {ARROWS[findings.bench.better[measure]]}" for measure in leading]
+    head += [
+        f"{called(measure)}{SPACE}{ARROWS[findings.bench.better[measure]]}" for measure in leading
+    ]
     head += ["p50 ms", "peak MB", *(["fitting s"] if fitted else [])]
     rows = [_standing(findings, each, leading, fitted) for each in ordered(findings)]
     caption = "Where each explainer stands"
@@ -58,7 +64,7 @@ def _standing(
 ) -> list[str]:
     label, cost = entrant.label, findings.costs.get(entrant.unit, {})
     judging = len(findings.judging(label))
-    level = NONE if entrant.standing == "ceiling" else f"{len(findings.level(label))} of {judging}"
+    level = NONE if not entrant.competes else f"{len(findings.level(label))} of {judging}"
     beats = f"{len(findings.beaten(label))} of {judging}"
     return [
         plain(label),
@@ -73,31 +79,49 @@ def _standing(
 
 
 def every_score(findings: Findings) -> list[Table]:
-    """A table for each removal operator, and one of the measures that take nothing away.
+    """Every measure of every explainer, in tables that are narrow enough to be read.
 
-    The measure by which settings were chosen has one of its own.
+    Measures under one removal operator stand together, and last, apart from all, the one by which
+    settings were chosen.
     """
-    bench, tables = findings.bench, []
+    tables: list[list[Group]] = [[]]
+    for title, names in _groups(findings):
+        if sum(len(each) for _, each in tables[-1]) + len(names) > ACROSS:
+            tables.append([])
+        tables[-1].append((title, names))
+    found = [_scores(findings, groups) for groups in tables if groups]
+    return [*found[:-1], *(replace(last, notes=SCORES) for last in found[-1:])]
+
+
+def _groups(findings: Findings) -> list[Group]:
+    """Measures by what sets them apart, no more at once than fit beside each other."""
+    bench, found = findings.bench, list[Group]()
     for operator in ("", *OPERATORS):
+        title = f"features taken away: {operator}" if operator else ""
         names = [name for name in bench.reported if operator_of(name) == operator]
-        caption = f"With features taken away by “{operator}”" if operator else "Every score"
-        for begin in range(0, len(names), ACROSS):
-            tables.append(_scores(findings, names[begin : begin + ACROSS], caption))
-    if bench.select in bench.judged:
-        caption = "Chosen by: the measure that chose the settings, on other users"
-        tables.append(_scores(findings, [bench.select], caption))
-    return tables
+        found += [(title, names[at : at + ACROSS]) for at in range(0, len(names), ACROSS)]
+    chosen = [name for name in bench.judged if name == bench.select]
+    return [*found, *([("chosen by", chosen)] if chosen else [])]
 
 
-def _scores(findings: Findings, names: Sequence[str], caption: str) -> Table:
+def _scores(findings: Findings, groups: Sequence[Group]) -> Table:
+    names = [name for _, each in groups for name in each]
     ways = findings.bench.better
-    shown = [plain(n.removesuffix(f"@{operator_of(n)}")) for n in names]
-    head = ["explainer", *(f"{s} {ARROWS[ways[n]]}" for s, n in zip(shown, names, strict=True))]
+    head = ["explainer", *(f"{_bare(findings, name)}{SPACE}{ARROWS[ways[name]]}" for name in names)]
     rows = [
         [plain(e.label), *(told(findings.scores[e.label].get(name)) for name in names)]
         for e in ordered(findings)
     ]
-    return _of_explainers(findings, head, rows, SCORES, caption, _bold(findings, names, 1))
+    table = _of_explainers(findings, head, rows, "", "Every score", _bold(findings, names, 1))
+    spans = [("", 1), *((title, len(each)) for title, each in groups)]
+    return replace(table, spans=spans if any(title for title, _ in groups) else ())
+
+
+def _bare(findings: Findings, name: str) -> str:
+    """A measure's name, without the operator that stands above it."""
+    if name == findings.bench.select:
+        return called(name)
+    return plain(name.removesuffix(f"@{operator_of(name)}"))
 
 
 def _bold(findings: Findings, names: Sequence[str], first: int) -> set[tuple[int, int]]:
@@ -120,7 +144,7 @@ def told(score: Score | None) -> str:
 def of_models(findings: Findings) -> Table | None:
     """How alike two models order explainers by each measure; None where there is one model."""
     rows = [
-        (called(name), figure(mean), figure(least))
+        (called(name), minus(mean), minus(least))
         for name, (mean, least) in findings.models_agree.items()
         if name in findings.bench.reported
     ]
@@ -128,7 +152,7 @@ def of_models(findings: Findings) -> Table | None:
         return None
     notes = "Kendall's τ between the orders that two models, trained from other seeds, give."
     head = ("measure", "mean τ", "least τ")
-    return Table(head, rows, notes, caption="Does another model order explainers alike?")
+    return Table(head, rows, notes, caption="Do two models agree")
 
 
 def of_strata(findings: Findings, by: str) -> Table | None:
@@ -155,29 +179,30 @@ def _in(values: Any) -> str:
 
 def cost_of(findings: Findings, entrant: Entrant) -> Table | None:
     """What each setting of an explainer scores and costs; None where none was timed."""
-    head = ["set to", *(called(name) for name in findings.telling[:2]), *COSTS]
     rows = []
     for setting in entrant.settings:
         unit = (entrant.label, setting)
         if cost := findings.costs.get(unit):
             means = [findings.averages.mean(unit, name) for name in findings.telling[:2]]
             scores = [NONE if isnan(mean) else interval({"mean": mean}) for mean in means]
-            rows.append([setting or "as it is", *scores, *_costs(cost)])
+            rows.append([setting or "as it is", *scores, *_costs(cost).values()])
+            head = ["set to", *(called(name) for name in findings.telling[:2]), *_costs(cost)]
     strong = [entrant.chosen or "as it is"] if len(rows) > 1 else []
     notes = "The setting that was chosen is set off." if strong else ""
     return Table(head, rows, notes, strong, "What it costs") if rows else None
 
 
-COSTS = ("first ms", "p50 ms", "p95 ms", "rows/s", "forward", "backward", "peak MB", "fitting s")
+def _costs(cost: Cost) -> dict[str, str]:
+    """By their heads; fitting only of those that learn."""
 
-
-def _costs(cost: Cost) -> list[str]:
     def count(name: str) -> str:
         return f"{cost[name]:,.0f}" if name in cost else NONE
 
-    times = [milliseconds(cost.get(name)) for name in ("first", "p50", "p95")]
-    counts = [count(name) for name in ("throughput", "forward", "backward")]
-    return [*times, *counts, megabytes(cost.get("peak_bytes")), count("fit_seconds")]
+    times = {f"{name} ms": milliseconds(cost.get(name)) for name in ("first", "p50", "p95")}
+    counts = {name: count(name) for name in ("forward", "backward")}
+    told = {**times, "rows/s": count("throughput"), **counts}
+    told["peak MB"] = megabytes(cost.get("peak_bytes"))
+    return {**told, "fitting s": count("fit_seconds")} if "fit_seconds" in cost else told
 
 
 def _of_explainers(

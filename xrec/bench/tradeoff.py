@@ -22,6 +22,7 @@ from xrec.bench.agreement import agreement
 from xrec.bench.cells import Cell, Cells
 from xrec.bench.membership import leakage
 from xrec.bench.plan import measures
+from xrec.bench.report import write_report
 from xrec.bench.trained import Variant
 from xrec.bench.variants import BASE, variants
 from xrec.bench.weighing import weighed
@@ -74,7 +75,16 @@ def tradeoff(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text:
     with store.alone():
         store.begin(recipe.resolved)
         Grid(recipes, store, tell).carry_out(Path(out))
+    _tell_benchmarks(store.folder)
     return store.folder
+
+
+def _tell_benchmarks(folder: Path) -> None:
+    """Write the reports of benchmarks of the same model anew, which show the grid."""
+    model = json.loads((folder / SUMMARY).read_text())["about"]["model"]
+    for told in folder.parent.glob("bench-*/bench.json"):
+        if json.loads(told.read_text())["about"].get("model") == model:
+            write_report(told.parent)
 
 
 class Grid:

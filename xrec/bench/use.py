@@ -49,7 +49,7 @@ def _faithful(findings: Findings, entrant: Entrant) -> str:
     judging, leader = findings.judging(entrant.label), findings.leader
     if not judging:
         return "No measure that is reported could judge it."
-    if entrant.standing == "ceiling":  # which does not compete
+    if not entrant.competes:
         return ""
     told = f"As faithful as the best by {by(len(findings.level(entrant.label)), len(judging))}"
     mine = findings.time(entrant)
@@ -94,12 +94,12 @@ def _advised(findings: Findings, entrant: Entrant) -> str:
     return f"By {name}, {unit(quicker[-1].unit)} is the one to use in the time that it takes."
 
 
-def paid(findings: Findings, label: str) -> str:
-    """When fitting it pays off; empty of those that need none."""
+def paid(findings: Findings, label: str, name: str = "it") -> str:
+    """When fitting an explainer, called by `name`, pays off; empty of those that need none."""
     if label not in findings.break_even:
         return ""
     told = findings.break_even[label]
-    fitting = f"Fitting it takes {lasting(told.seconds)}"
+    fitting = f"Fitting {name} takes {lasting(told.seconds)}"
     if not told.rival:
         return f"{fitting}; nothing that was timed and needs none is as faithful."
     rival = f"{plain(told.rival)}, the quickest of those that need none and are as faithful"

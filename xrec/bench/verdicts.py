@@ -40,8 +40,8 @@ class Beating:
 class Verdict:
     """How an explainer stands by one measure.
 
-    place: 1 for the best of all but ceilings, which do not compete and have 0. level: it is the
-    best, or is not told from it. floor: the best of the floors, "" where none was measured.
+    place: 1 for the best of those that compete; 0 of a ceiling and of who fails a gate. level: it
+    is the best, or is not told from it. floor: the best of the floors, "" where none was measured.
     beating: how it compares with the floors; None of a floor, and where none was measured.
     """
 
@@ -64,9 +64,8 @@ def verdicts(bench: Bench, averages: Averages, measure: str) -> dict[str, Verdic
             for label, entrant in bench.explainers.items()
         }
     )
-    kinds = {label: bench.explainers[label].standing for label in goods}
-    compete = [label for label in goods if kinds[label] != "ceiling"]
-    floors = {label: goods[label] for label in goods if kinds[label] == "floor"}
+    compete = [label for label in goods if bench.explainers[label].competes]
+    floors = {e: good for e, good in goods.items() if bench.explainers[e].standing == "floor"}
     above = beating({e: goods[e] for e in goods if e not in floors}, floors)
     level = level_with_first({label: goods[label] for label in compete})
     best = next(iter(floors), "")

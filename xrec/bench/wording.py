@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from xrec.bench.files import Bench, Entrant, Unit
 from xrec.bench.findings import Findings
-from xrec.report.words import listed, minus, percent, plain
+from xrec.report.summary import interval
+from xrec.report.words import listed, percent, plain
 
 OPERATORS = ("remove", "baseline", "resample")
 SPACE = "\N{NO-BREAK SPACE}"
@@ -73,10 +74,8 @@ def ratio(mine: float, other: float) -> str:
 
 
 def figure(value: float) -> str:
-    """A score within a sentence: three decimals where it is small, else as many as it bears."""
-    if abs(value) >= 10:
-        return f"{value:,.0f}".replace("-", "−")
-    return minus(value) if abs(value) >= 0.1 else f"{value:.3f}".replace("-", "−")
+    """A score within a sentence: as tables have it, with a real minus sign."""
+    return interval({"mean": value}).replace("-", "−")
 
 
 def unit(each: Unit) -> str:

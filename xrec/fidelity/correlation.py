@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SLIGHT = 1e-5  # of the largest: single precision, after sums over many evaluations
+
 
 def spearman(told: Tensor, other: Tensor, among: Tensor) -> Tensor:
     """(B,) Spearman's rank correlation, double, with sign; ties share their average rank.
@@ -16,6 +18,15 @@ def spearman(told: Tensor, other: Tensor, among: Tensor) -> Tensor:
     """
     one, two = (_ranks(values, among) for values in (told, other))
     return (one * two).sum(1) / ((one**2).sum(1) * (two**2).sum(1)).sqrt()
+
+
+def settled(values: Tensor) -> Tensor:
+    """Values (B, F) in which those that only rounding parts from 0 are 0, and so tie.
+
+    That is the ones below a hundred-thousandth of the row's largest by size.
+    """
+    size = values.abs()
+    return torch.where(size < SLIGHT * size.amax(1, keepdim=True), 0, values)
 
 
 def likeness(told: Tensor, other: Tensor, among: Tensor) -> Tensor:

@@ -23,8 +23,7 @@ def moved(game: Game, values: Tensor, players: Tensor, taken: Tensor, insert: bo
     Players come in the order of values (B, F). They are moved out, where all were in; or, with
     `insert`, in, where all were out. Features that are not among them stay in throughout.
     """
-    before = places(values, players)[:, None, :] < taken[..., None]
-    first = before & players[:, None]
+    first = places(values, players)[:, None, :] < taken[..., None]
     return game.value(first | ~players[:, None] if insert else ~first)
 
 

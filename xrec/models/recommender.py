@@ -64,8 +64,8 @@ class Recommender(LightningModule):
         self.hook = manager.hook
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy with parameters of its own; data and hooks are shared with it."""
-        memo |= {id(shared): shared for shared in (self.data_module, self.hook)}
+        """A copy with parameters of its own; data, hooks and trainer are shared with it."""
+        memo |= {id(shared): shared for shared in (self.data_module, self.hook, self._trainer)}
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         vars(twin).update(copy.deepcopy(vars(self), memo))

@@ -1,4 +1,4 @@
-"""What every chart is drawn on: its size, type and colours, its axes and names, and its SVG text.
+"""What every chart is drawn on: its size, type and colours, its axes, and its SVG text.
 
 Charts are drawn at the size they are read at, in the colours of the page. Words stay words: they
 can be searched and read aloud, and the page sets them in its own type.
@@ -7,16 +7,12 @@ can be searched and read aloud, and the page sets them in its own type.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from io import StringIO
 
-from adjustText import adjust_text
 from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 WIDTH, WIDE = 360, 960  # of a drawing, and of one that has the page's width
@@ -80,46 +76,11 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds:g} ms"
 
 
-def name(axes: Axes, x: float, y: float, said: str, colour: str) -> Text:
-    """Words in the middle of a point, to be placed beside it."""
-    # A dollar would begin a formula.
-    return axes.text(x, y, said, color=colour, ha="center", va="center", parse_math=False)
-
-
-def place(
-    axes: Axes,
-    names: list[Text],
-    marks: Sequence[Line2D],
-    x: Sequence[float] = (),
-    y: Sequence[float] = (),
-) -> None:
-    """Move names off each other, off marks and off points (x, y), with a line where one is far."""
-    figure = figure_of(axes)
-    for each in names:
-        each.set_in_layout(False)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # names are placed on what is laid out by now
-    back = axes.transData.inverted()  # adjustText takes boxes in data coordinates
-    adjust_text(
-        names,
-        x=x,
-        y=y,
-        objects=[each.get_window_extent().transformed(back) for each in marks],
-        ax=axes,
-        iter_lim=500,  # not a time limit, which would draw another picture on a slower machine
-        prevent_crossings=False,  # it swaps names on each other's places, and never ends
-        expand=(1.08, 1.6),
-        force_text=(0.2, 0.4),  # names are pushed off each other harder than off marks
-        force_static=(0.05, 0.1),
-        min_arrow_len=12,
-        arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.75},
-    )
-
-
-def svg(figure: Figure, salt: str) -> str:
+def svg(figure: Figure, salt: str, halo: bool = True) -> str:
     """A figure as an element to be put on a page: no width, height, or names that may clash.
 
-    salt: what sets the ids of this drawing apart from those of others on the page.
+    salt: what sets the ids of this drawing apart from those of others on the page. halo: whether
+    words stand out from lines below them by an edge of paper, which words on a colour do not need.
     """
     file = StringIO()
     about = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -128,6 +89,8 @@ def svg(figure: Figure, salt: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    if not halo:
+        text = text.replace("<svg ", '<svg class="bare" ', 1)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.S)  # it would style the page
     return re.sub(r'<g id="[\w.]+"', "<g", text)
 

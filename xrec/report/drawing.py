@@ -18,12 +18,11 @@ from xrec.report.canvas import (
     SOFT,
     figure_of,
     log_axis,
-    name,
-    place,
     sheet,
     styled,
     svg,
 )
+from xrec.report.names import name, place
 
 #: The shape and the colour of an explainer by its standing; all that have one are hollow.
 LOOKS = {"floor": ("s", SOFT), "heuristic": ("D", BROWN), "ceiling": ("^", GREEN)}

@@ -31,7 +31,7 @@ def matrix(names: Sequence[str], values: np.ndarray) -> str:
         for row, column in np.argwhere(below & ~np.isnan(values)).tolist():
             _figure(axes, row, column, float(values[row, column]))
         _named(axes, names)
-        return svg(figure_of(axes), f"{names} {values.tolist()}")
+        return svg(figure_of(axes), f"{names} {values.tolist()}", halo=False)
 
 
 def _figure(axes: Axes, row: int, column: int, value: float) -> None:

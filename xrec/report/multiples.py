@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from xrec.report.canvas import BLUE, BROWN, DPI, ROUND, SOFT, WIDE, styled, svg
@@ -34,7 +35,8 @@ def multiples(variants: Sequence[str], panels: Sequence[Panel]) -> str:
     """Panels side by side; the line is the median of the first variant, the tick that of each."""
     with styled():
         down = ceil(len(panels) / ACROSS)
-        figure = Figure((WIDE / DPI, down * (ROW * len(variants) + AROUND) / DPI))
+        size = (WIDE / DPI, down * (ROW * len(variants) + AROUND) / DPI)
+        figure = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
         every = figure.subplots(down, ACROSS, squeeze=False, sharey=True).flatten()
         for axes, panel in zip(every, panels, strict=False):
             _panel(axes, variants, panel)

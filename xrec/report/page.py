@@ -11,7 +11,7 @@ from xrec.report.section import Bar, Card, Chapter, Table
 from xrec.report.words import signed
 
 #: A cell of a column of numbers: 0.71 ± 0.04, -3, 1,682, <0.001, 12 %, or none.
-NUMBER = re.compile(r"[<+−-]?\d[\d,]*(\.\d+)?( ± \d[\d,]*(\.\d+)?)?( ?%)?|–|")
+NUMBER = re.compile(r"[<+−-]?\d[\d,]*(\.\d+)?( ± \d[\d,]*(\.\d+)?)?([ \N{NO-BREAK SPACE}]?%)?|–|")
 
 
 def page(title: str, chapters: Sequence[Chapter], back: tuple[str, str] | None = None) -> str:

@@ -75,16 +75,26 @@ def meaning(plugin: object, measure: str = "") -> str:
     """What a plugin says of itself, for a footnote: two sentences at most, from its docstrings.
 
     The first line of its module if that has the form "Name: what it is.", and the first sentence
-    of its class, or what the class says after the name of one of its measures, "measure: …".
+    of its class, or what the class says after the name of one of its measures, "measure: …"; of
+    measures that differ in a number, such as pos@5 and pos@10, it says it once, "pos@k: …".
     """
     kind = type(plugin)
     line = (sys.modules[kind.__module__].__doc__ or "").strip().split("\n")[0]
     text = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
     if text.startswith(f"{kind.__name__}("):  # what `dataclass` writes where there is none
         text = ""
-    told = re.search(rf"^{re.escape(measure)}: (.+?)(?=\n\w+: |\n\n|\Z)", text, re.M | re.S)
-    parts = (line.partition(": ")[2], told[1] if measure and told else _first_sentence(text))
+    parts = (line.partition(": ")[2], _of_measure(text, measure) or _first_sentence(text))
     return " ".join(part[0].upper() + part[1:] for part in map(_joined, parts) if part)
+
+
+def _of_measure(text: str, measure: str) -> str:
+    """What a docstring says after a measure's name, with its number for k; "" if nothing."""
+    family, _, number = measure.partition("@")
+    name = f"{family}@k" if number.isdigit() else measure
+    told = re.search(rf"^{re.escape(name)}: (.+?)(?=\n[\w@]+: |\n\n|\Z)", text, re.M | re.S)
+    if not measure or not told:
+        return ""
+    return re.sub(r"\bk\b", number, told[1]) if number.isdigit() else told[1]
 
 
 def _first_sentence(text: str) -> str:
