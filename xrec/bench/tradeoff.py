@@ -21,6 +21,7 @@ from xrec.bench.about import about
 from xrec.bench.agreement import agreement
 from xrec.bench.cells import Cell, Cells
 from xrec.bench.membership import leakage
+from xrec.bench.plan import measures
 from xrec.bench.report import write_report
 from xrec.bench.trained import Variant
 from xrec.bench.variants import BASE, variants
@@ -198,24 +199,18 @@ class Grid:
                     every.append(rows.select(*(pl.lit(v).alias(k) for k, v in place.items()), "*"))
                 table.append(line)
         together = pl.concat(every, how="diagonal") if every else pl.DataFrame()
-        better = self._better(together.columns)
+        base = self.recipes[BASE]
+        taken = measures(self.trained[BASE].run.made["fidelity"], base.bench.operators)
+        better = {name: way for name, way in taken.items() if name in together.columns}
         schema = {**BEFORE, **dict.fromkeys(better, pl.Float64), **AFTER}
         told = about(self.trained[BASE].run)
         for name, frame in ((TABLE, pl.DataFrame(table, schema)), (ROWS, together)):
             with written(self.store.folder / name) as partial_file:
                 frame.write_parquet(partial_file, metadata={"xrec": json.dumps(told)})
-        base = self.recipes[BASE]
         summary = {"recipe": base.name, "about": told, "better": better}
         with written(self.store.folder / SUMMARY) as partial_file:
             text = json.dumps({**summary, "variants": self._changes()}, indent=1, default=str)
             partial_file.write_text(text, encoding="utf-8")
-
-    def _better(self, columns: list[str]) -> dict[str, str]:
-        """Which way each measure that was taken is better."""
-        metrics = self.trained[BASE].run.made["fidelity"]
-        ways = {name: way for metric in metrics for name, way in metric.measures.items()}
-        plain = {name: name if name in ways else name.rpartition("@")[0] for name in columns}
-        return {name: ways[told] for name, told in plain.items() if told in ways}
 
     def _changes(self) -> dict[str, dict[str, Any]]:
         """What each variant has other than the recipe of the model as trained."""
