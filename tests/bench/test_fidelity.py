@@ -19,7 +19,11 @@ GIVEN = {
     "encoder": "hashed",
     "model": {"name": "sequential", "width": 8, "layers": 1},
     "train": {"epochs": 1},
-    "explain": [{"name": "integrated_gradients", "steps": 8}, "saliency"],
+    "explain": [
+        {"name": "integrated_gradients", "steps": 8},
+        "saliency",
+        {"name": "fast_shapley", "evaluations": 32},  # half of them are too few for a row
+    ],
     "fidelity": ["planted_truth", "deletion", "seed_stability"],
     "protocol": {"repeats": 1, "batch": 2},
     "bench": {
@@ -139,6 +143,17 @@ def test_every_setting_is_timed(folder: Path) -> None:
     assert settings == ["steps=4", "steps=8"]
     assert (times["p50"] > 0).all()
     assert (times["peak_bytes"] > 0).all()
+
+
+def test_a_budget_that_is_too_small_is_left_out_and_told_of(told: list[str], folder: Path) -> None:
+    said = [line for line in told if line.startswith("left out: fast_shapley")]
+    assert len(said) == 1
+    assert "evaluations=16: " in said[0]
+    rows = pl.read_parquet(folder / "rows.parquet").filter(explainer="fast_shapley")
+    assert set(rows["setting"]) == {"evaluations=32"}
+    assert json.loads((folder / "bench.json").read_text())["explainers"]["fast_shapley"][
+        "settings"
+    ] == ["evaluations=32"]
 
 
 def test_too_few_users_are_said_to_be(out: Path, folder: Path) -> None:

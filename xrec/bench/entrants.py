@@ -77,24 +77,39 @@ class Entrants:
             yield Cell(f"trial.{each.label}", "trial", (each.own, weights), work)
 
     def _try(self, each: Explained, seed: int, subject: Subject) -> None:
-        few = subject.inputs.rows(slice(0, 2))
+        said = {one.name: self._said(one, seed, subject) for one in each.settings}
+        unable = {name: why for name, why in said.items() if why}
+        found = {"said": said[each.own.name], "unable": unable}
+        passed = {} if found["said"] else gates(each.own.make())
+        self.store.write_json(f"trials/{each.label}.json", {**found, "gates": passed})
+
+    def _said(self, setting: Setting, seed: int, subject: Subject) -> str | None:
+        """Why a setting cannot explain the recommendations with the most features, if it cannot."""
+        most = subject.inputs.players.sum(1).argsort(descending=True, stable=True)[:2]
         try:
-            explainer = self.ready(seed, each.own)
+            explainer, few = self.ready(seed, setting), subject.inputs.rows(most)
             asking(self.runs[seed])(explainer, subject.model, few, subject.target)
         except XrecError as error:
-            self.store.write_json(f"trials/{each.label}.json", {"said": str(error)})
-            return
-        passed = gates(each.own.make())
-        self.store.write_json(f"trials/{each.label}.json", {"said": None, "gates": passed})
+            return str(error)
+        return None
 
     def trial(self, label: str) -> dict[str, Any]:
-        """What the trial of an explainer found: `said`, why it cannot explain, or its `gates`."""
+        """What the trial of an explainer found.
+
+        said: why it cannot explain, if it cannot; unable: why settings of it cannot; gates.
+        """
         found: dict[str, Any] = self.store.json(f"trials/{label}.json")
         return found
 
     def able(self) -> list[Explained]:
-        """The explainers that can explain the model they were tried on."""
-        return [each for each in self.explained if not self.trial(each.label)["said"]]
+        """The explainers that can explain the model they were tried on, with settings that can."""
+        found = []
+        for each in self.explained:
+            trial = self.trial(each.label)
+            if not trial["said"]:
+                able = tuple(one for one in each.settings if one.name not in trial["unable"])
+                found.append(Explained(each.label, able))
+        return found
 
 
 def _learned(seed: int, setting: Setting) -> str:

@@ -97,8 +97,8 @@ class Benchmark:
         cells.do(entrants.taught())
         cells.do(entrants.tried(self.first, self.subject(self.first, "test")))
         for each in entrants.explained:
-            if said := entrants.trial(each.label)["said"]:
-                self.tell(f"left out: {each.label}: {said}")
+            for name, said in entrants.trial(each.label)["unable"].items():
+                self.tell(f"left out: {each.label} {name}: {said}")
         choosing = list(self._choosing())
         cells.do([*map(self._judging, choosing), *self._timing()])
         picked = self._picked(choosing)

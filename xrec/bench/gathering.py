@@ -74,8 +74,8 @@ def _explainer(work: Benchmark, each: Explained, picked: Mapping[str, str]) -> d
         "standing": each.own.standing,
         "says": meaning(made),
         "said": trial["said"],
-        "gates": trial.get("gates", {}),
-        "settings": [one.name for one in each.settings],
+        "gates": trial["gates"],
+        "settings": [one.name for one in each.settings if one.name not in trial["unable"]],
         "chosen": picked.get(each.label),
         "draws": hasattr(made, "seed"),
     }

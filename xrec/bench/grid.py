@@ -34,7 +34,7 @@ NOTES = (
     "Medians over explainers; floors and ceilings are left out. same order and same top: how far "
     "an explanation agrees with that of the model as it was trained, by rank correlation and by "
     "the share of features that both have on top. leakage: how well it can be told from scores "
-    "(explained: from explanations) who was trained on; 0.5 is chance."
+    "(explained: from explanations) which events were trained on; 0.5 is chance."
 )
 FIRST = (
     "A circle is an explainer, the bar the median of all, and the dashed line the median for “{}”: "

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xrec import plugins
+
+try:
+    import matplotlib  # noqa: F401 its charts are drawn with it
+except ModuleNotFoundError as error:
+    raise plugins.lacking("xrec bench", error) from error
+
 from xrec.bench.files import Bench
 from xrec.bench.findings import Findings
 from xrec.bench.grid import grid
