@@ -55,6 +55,8 @@ class AmortisedShapley:
     other targets can be explained with evaluations alone.
     """
 
+    budget: ClassVar[str] = "evaluations"
+
     excused: ClassVar[dict[str, str]] = dict.fromkeys(
         ("linear", "symmetry", "dummy"),
         "it is predicted, and where corrected, only within its error",

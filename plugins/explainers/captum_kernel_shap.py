@@ -32,6 +32,8 @@ class CaptumKernelShap:
     level, whether a feature is a part (a word) or a whole (its event); seed.
     """
 
+    budget: ClassVar[str] = "evaluations"
+
     excused: ClassVar[dict[str, str]] = {
         "symmetry": f"{DRAWN}: twins get the same only on average",
         "dummy": f"{DRAWN}: where features interact, a dummy gets nothing only on average",

@@ -43,6 +43,8 @@ class Counterfactual:
     is NaN, not known.
     """
 
+    budget: ClassVar[str] = "evaluations"
+
     excused: ClassVar[dict[str, str]] = {
         "linear": "it tells of the few events that make the difference, and of no others",
         "symmetry": "where one of two events that are alike is enough, it names one",

@@ -30,6 +30,8 @@ class FastShapley:
     a row has few coalitions it is asked of all, and exact.
     """
 
+    budget: ClassVar[str] = "evaluations"
+
     excused: ClassVar[dict[str, str]] = {
         "symmetry": "its coalitions are drawn: twins get the same only within its error",
         "dummy": "its coalitions are drawn: a dummy gets nothing only within its error",

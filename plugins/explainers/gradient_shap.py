@@ -35,6 +35,8 @@ class GradientShap(FromUsers):
     vectors; background; seed. What is drawn for a row follows from its own features.
     """
 
+    budget: ClassVar[str] = "samples"
+
     excused: ClassVar[dict[str, str]] = {
         "linear": "contributions are differences from a background of users",
         "completeness": "users and points are sampled: it adds up on average",

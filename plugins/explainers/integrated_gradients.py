@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
@@ -25,6 +26,8 @@ class IntegratedGradients(FromBaseline):
     is the target at the baseline. The sum over a slot's vector is its contribution. The error
     reported is the completeness gap.
     """
+
+    budget: ClassVar[str] = "steps"
 
     steps: int = 50
 

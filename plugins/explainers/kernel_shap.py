@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import shap
@@ -33,6 +34,8 @@ class KernelShap:
     evaluations. So the completeness gap tells nothing of the sampling error, and the error is NaN,
     not known, unless all coalitions of a row were evaluated.
     """
+
+    budget: ClassVar[str] = "evaluations"
 
     evaluations: int = 512
     absent: str = "remove"

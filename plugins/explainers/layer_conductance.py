@@ -34,6 +34,8 @@ class LayerConductance(FromBaseline):
     differences on the path; and those of the baseline.
     """
 
+    budget: ClassVar[str] = "steps"
+
     standing: ClassVar[str] = "heuristic"
 
     layer: int = 0

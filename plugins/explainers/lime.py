@@ -40,6 +40,8 @@ class Lime:
     line is from the score between the row and none of its features.
     """
 
+    budget: ClassVar[str] = "evaluations"
+
     standing: ClassVar[str] = "heuristic"
     excused: ClassVar[dict[str, str]] = {
         "completeness": FITTED,

@@ -35,6 +35,8 @@ class PartitionShap:
     that the gap tells of the error only where no cluster was left, and it is NaN elsewhere.
     """
 
+    budget: ClassVar[str] = "evaluations"
+
     excused: ClassVar[dict[str, str]] = {
         "symmetry": "twins in different clusters are in different games"
     }

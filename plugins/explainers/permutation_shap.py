@@ -31,6 +31,8 @@ class PermutationShap:
     the way there it is rather too large than too small.
     """
 
+    budget: ClassVar[str] = "permutations"
+
     excused: ClassVar[dict[str, str]] = {
         "symmetry": "its orders are drawn: where more than two features interact, twins get the "
         "same only on average"

@@ -27,6 +27,8 @@ class ShapleySampling:
     error. captum gives no other, and the error is NaN, not known.
     """
 
+    budget: ClassVar[str] = "permutations"
+
     excused: ClassVar[dict[str, str]] = {
         "symmetry": "its orders are drawn: twins get the same only on average"
     }

@@ -30,6 +30,8 @@ class SmoothGrad:
     for a row follows from its own features. Values and base are as saliency has them.
     """
 
+    budget: ClassVar[str] = "samples"
+
     excused: ClassVar[dict[str, str]] = {
         "linear": "it tells how steep the target is, not what features add",
         "completeness": "it tells how steep the target is, not what features add",

@@ -40,6 +40,7 @@ def test_an_explainer_is_tried_by_shares_of_its_own_budget() -> None:
 def test_what_has_no_budget_is_tried_once() -> None:
     found = names(["saliency", {"name": "amortised_shapley", "evaluations": 0}])
     assert found["saliency"] == [""]
+    assert names(["gradient_x_input"])["gradient_x_input"] == [""]  # its `samples` are of baselines
     assert found["amortised_shapley"] == [""]
 
 

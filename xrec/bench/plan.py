@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from xrec.errors import RecipeError, nearest
 from xrec.explain.explainer import Choosing, Explainer
@@ -17,8 +16,6 @@ FLOORS = ("random", "recency", "popularity", "item_cosine", "leave_one_out")
 EXACT, NEARLY = "exact_shapley", "nearly_exact"
 ENUMERABLE = 16  # features up to which all coalitions are asked about
 PER_FEATURE = 20  # evaluations of what is nearly exact, where there are more
-#: The options that say how much an explainer may ask of the model; an explainer has one of them.
-BUDGETS = ("evaluations", "steps", "permutations", "samples")
 
 
 @dataclass(frozen=True)
@@ -83,21 +80,14 @@ def planned(recipe: Recipe, features: int) -> list[Explained]:
 def tried(choice: Choice, budgets: Sequence[float]) -> Explained:
     """An explainer with each budget that it can work with, its own times each of `budgets`."""
     made = choice.make()
-    kind = standing(made)
-    name = _budgeted(made)
-    if name is None:
+    kind, name = standing(made), getattr(made, "budget", "")
+    own = getattr(made, name) if name else 0
+    if not own:
         return Explained(choice.label, (Setting(choice, standing=kind),))
-    own = getattr(made, name)
     each = sorted({max(1, round(own * share)) for share in budgets})
     settings = [Setting(choice, budget, name, kind) for budget in each]
     able = tuple(setting for setting in settings if _able(setting))
     return Explained(choice.label, able or (Setting(choice, own, name, kind),))
-
-
-def _budgeted(made: Any) -> str | None:
-    """The option that is an explainer's budget, if it has one that is not 0."""
-    own = {each.name for each in fields(made)}
-    return next((name for name in BUDGETS if name in own and getattr(made, name)), None)
 
 
 def _able(setting: Setting) -> bool:

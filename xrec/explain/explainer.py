@@ -27,6 +27,9 @@ class Explainer(Protocol):
     `excused: ClassVar[Mapping[str, str]] = {"completeness": "…"}`; reports show it. To be excused
     from a gate and pass it all the same is fine.
 
+    The option that says how much it may ask of the model, if it has one, it names as
+    `budget: ClassVar[str]`; benchmarks try it by several. 0 stands for what takes nothing.
+
     Explainers that must be trained first are `Trained`; those that choose among the others of a run
     are `Choosing`.
     """
