@@ -9,9 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xrec import hookimpl
-from xrec.fidelity.curve import moved
 from xrec.fidelity.metric import Case
-from xrec.fidelity.moving import check_of, check_shares, counted, judgeable, moving
+from xrec.fidelity.moving import check_of, check_shares, fall
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,7 @@ class Sufficiency:
 
     def measure(self, case: Case) -> dict[str, Tensor]:
         """(B,) falls in logits, NaN without a feature to leave in."""
-        game, players = case.game(), moving(case, self.of)
-        taken = counted(self.shares, players)
-        alone = moved(game, case.explanation.values, players, taken, insert=True)
-        fall = game.everything() - alone.mean(1)
-        return {"sufficiency": judgeable(fall, players)}
+        return {"sufficiency": fall(case, self.shares, self.of, insert=True)}
 
 
 @hookimpl

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xrec.errors import nearest
+from xrec.fidelity.curve import moved
 from xrec.fidelity.metric import Case
 
 OF = ("user", "all")
@@ -40,3 +41,14 @@ def counted(shares: Sequence[float], players: Tensor) -> Tensor:
 def judgeable(scores: Tensor, players: Tensor) -> Tensor:
     """Scores (B,), NaN for rows without any of the players (B, F)."""
     return torch.where(players.any(1), scores, torch.nan)
+
+
+def fall(case: Case, shares: Sequence[float], of: str, insert: bool) -> Tensor:
+    """(B,) how far the target falls without the first features of an explanation, in its units.
+
+    With `insert`, with these alone. The mean over shares of the features; NaN without any to move.
+    """
+    game, players = case.game(), moving(case, of)
+    taken = counted(shares, players)
+    left = moved(game, case.explanation.values, players, taken, insert)
+    return judgeable(game.everything() - left.mean(1), players)
