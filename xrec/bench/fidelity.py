@@ -116,7 +116,10 @@ class Benchmark:
                     yield from (Judgement(seed, "validate", one) for one in each.settings)
 
     def _testing(self, picked: Mapping[str, str]) -> Iterator[Judgement]:
-        """All settings on the test users; those that were picked by several draws, and again."""
+        """All settings on the test users; those that were picked by several draws, and again.
+
+        A ceiling, which takes longest, is judged once.
+        """
         again = any(map(retells, self.metrics))
         for seed in self.runs:
             for each in self.entrants.able():
@@ -124,7 +127,7 @@ class Benchmark:
                     best = one.name == picked[each.label]
                     draws = self.options.draws if best and _draws(one) else 1
                     yield from (Judgement(seed, "test", one, draw) for draw in range(draws))
-                    if again and best and seed == self.first:
+                    if again and best and seed == self.first and one.standing != "ceiling":
                         yield Judgement(seed, "test", one, again=True)
 
     def _judging(self, what: Judgement) -> Cell:
@@ -210,5 +213,5 @@ class Benchmark:
 
 
 def _draws(setting: Setting) -> bool:
-    """Whether a setting says something else by another seed; a ceiling is drawn once."""
+    """Whether a setting is drawn by several seeds."""
     return setting.standing != "ceiling" and hasattr(setting.make(), "seed")
