@@ -74,7 +74,7 @@ class Entrants:
         weights = (self.runs[seed].store.record("train") or {})["writes"]
         for each in self.explained:
             work = partial(self._try, each, seed, subject)
-            yield Cell(f"trial.{each.label}", "trial", (each.own, weights), work)
+            yield Cell(f"trial.{each.label}", "trial", (each, weights), work)
 
     def _try(self, each: Explained, seed: int, subject: Subject) -> None:
         said = {one.name: self._said(one, seed, subject) for one in each.settings}
