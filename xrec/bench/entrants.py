@@ -30,7 +30,7 @@ class Entrants:
     def taught(self) -> Iterator[Cell]:
         """A cell for each explainer that learns, and each model that it learns of."""
         for seed, run in self.runs.items():
-            weights = (run.store.record("train") or {})["writes"]
+            weights = run.store.writes("train")
             for each in self.explained:
                 if learns(each.own.make()):
                     name, work = f"fit.{seed}.{each.label}", partial(self._teach, seed, each.own)
@@ -71,7 +71,7 @@ class Entrants:
 
     def tried(self, seed: int, subject: Subject) -> Iterator[Cell]:
         """A cell for each explainer: whether it can explain a model, and which gates it passes."""
-        weights = (self.runs[seed].store.record("train") or {})["writes"]
+        weights = self.runs[seed].store.writes("train")
         for each in self.explained:
             work = partial(self._try, each, seed, subject)
             yield Cell(f"trial.{each.label}", "trial", (each, weights), work)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import torch
@@ -135,7 +134,7 @@ class Benchmark:
         metrics = self._metrics(what)
         drawn = (options.users, options.tuning, options.operators, self.recipe.seed)
         asked = [protocol[key] for key in ("target", "points", "max_bytes")]
-        follows = (what, repr(metrics), asked, drawn, self._weights(what.model))
+        follows = (what, repr(metrics), asked, drawn, self.runs[what.model].store.writes("train"))
         kind = f"{what.split} {what.setting.label} {what.setting.name} {what.again}"
         return Cell(what.name, kind, follows, partial(self._judge, what, metrics))
 
@@ -158,7 +157,11 @@ class Benchmark:
     def _timing(self) -> Iterator[Cell]:
         """Every setting on the clock, explaining the first model."""
         for setting in (one for each in self.entrants.able() for one in each.settings):
-            follows = (setting, asdict(self.recipe.protocol), self._weights(self.first))
+            follows = (
+                setting,
+                asdict(self.recipe.protocol),
+                self.runs[self.first].store.writes("train"),
+            )
             work = partial(self._time, setting)
             yield Cell(setting.clock, f"latency {setting.label} {setting.name}", follows, work)
 
@@ -172,9 +175,6 @@ class Benchmark:
         learning = self.entrants.fitting(self.first, setting)
         found = {**timed, "peak_bytes": peak, "fit_seconds": learning}
         self.store.write_json(f"cells/{setting.clock}.json", found)
-
-    def _weights(self, seed: int) -> Any:
-        return (self.runs[seed].store.record("train") or {})["writes"]
 
     # What was found
 

@@ -66,8 +66,7 @@ class Variant:
     @property
     def follows(self) -> tuple[Any, ...]:
         """What is found of it follows its recipe, data and weights, and those of the base."""
-        store = self.run.store
-        written = [(store.record(stage) or {})["writes"] for stage in ("data", "train")]
+        written = [self.run.store.writes(stage) for stage in ("data", "train")]
         return (self.recipe.digest(), written, *(self.base.follows if self.base else ()))
 
     def close(self) -> None:

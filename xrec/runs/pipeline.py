@@ -166,7 +166,7 @@ def _sources(run: Run) -> Sequence[Path]:
 def _carry_out(run: Run, stage: Stage) -> None:
     reads = {str(path): digest(path) for path in stage.sources(run)}
     for name in stage.after:
-        reads |= (run.store.record(name) or {})["writes"]
+        reads |= run.store.writes(name)
     key = key_of(stage.name, stage.follows, sorted(reads.values()), __version__)
     if run.store.finished(stage.name, key):
         run.tell(f"{stage.name}: done before")

@@ -118,6 +118,11 @@ class Store:
         path = self.folder / "stages" / f"{stage}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    def writes(self, stage: str) -> dict[str, str]:
+        """The files that a finished stage wrote, each with its digest."""
+        files: dict[str, str] = (self.record(stage) or {})["writes"]
+        return files
+
     @contextmanager
     def stage(self, stage: str, key: str, reads: Mapping[str, str]) -> Iterator[None]:
         """Run a stage's block and record it as finished; files of an older run of it go first.

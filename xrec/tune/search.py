@@ -110,7 +110,7 @@ class Search:
 
     def _same_data(self) -> None:
         """Raise RunError if the trials so far were judged on other data."""
-        data = key_of(sorted((self.work.store.record("data") or {})["writes"].values()))
+        data = key_of(sorted(self.work.store.writes("data").values()))
         known = self.study.user_attrs.get("data")
         if known is None:
             self.study.set_user_attr("data", data)
