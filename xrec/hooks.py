@@ -67,7 +67,7 @@ def xrec_explainers() -> Factories:  # type: ignore[empty-body]
 
 @hookspec
 def xrec_compressors() -> Factories:  # type: ignore[empty-body]
-    """Compressors: lifecycle plugins that return a smaller model from `xrec_fitted`."""
+    """Compressors: `xrec.compress.compressor.Compressor`, which make a trained model smaller."""
 
 
 @hookspec

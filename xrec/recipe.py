@@ -51,6 +51,13 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Compression(Choice):
+    """A compressor, and the largest share of the quality that it may take."""
+
+    max_quality_drop: float = 0.05
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A validated recipe. `resolved` is the plain mapping it came from, overrides included."""
 
@@ -70,7 +77,7 @@ class Recipe:
     bench: BenchOptions
     hooks: tuple[Choice, ...]
     privacy: tuple[Choice, ...]
-    compress: tuple[Choice, ...]
+    compress: tuple[Compression, ...]
     track: tuple[Choice, ...]
     explain: tuple[Choice, ...]
     fidelity: tuple[Choice, ...]
@@ -133,7 +140,12 @@ class Recipe:
             bench=fill(BenchOptions, given.get("bench") or {}, "bench"),
             tune=_tune(given.get("tune")),
             resolved=given,
-            **{key: _choices(kind, given.get(key), key) for key, kind in _LISTS.items()},
+            compress=_chain(given.get("compress")),
+            **{
+                key: _choices(kind, given.get(key), key)
+                for key, kind in _LISTS.items()
+                if key != "compress"
+            },
         )
 
     def check(self) -> dict[str, tuple[Any, ...]]:
@@ -303,15 +315,39 @@ def _tune(given: Any) -> TuneOptions | None:
 
 
 def _choices(kind: str, given: Any, key: str) -> tuple[Choice, ...]:
-    if given is None:
-        return ()
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise RecipeError(f"{key}: expected a list of {kind}s, got '{given}'")
-    choices = tuple(_choice(kind, each, f"{key}[{at}]") for at, each in enumerate(given))
+    listed = _listed(kind, given, key)
+    choices = tuple(_choice(kind, each, f"{key}[{at}]") for at, each in enumerate(listed))
     if kind == "explainer":
         choices = tuple(_labelled(choice) for choice in choices)
     _once([choice.label for choice in choices], key)
     return choices
+
+
+def _listed(kind: str, given: Any, key: str) -> Sequence[Any]:
+    if given is None:
+        return ()
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise RecipeError(f"{key}: expected a list of {kind}s, got '{given}'")
+    return given
+
+
+def _chain(given: Any) -> tuple[Compression, ...]:
+    """The compressors in order; the same may come twice."""
+    return tuple(
+        _compression(_choice("compressor", each, f"compress[{at}]"))
+        for at, each in enumerate(_listed("compressor", given, "compress"))
+    )
+
+
+def _compression(choice: Choice) -> Compression:
+    """The choice with the bound that is among its options."""
+    options = dict(choice.options)
+    known = options.pop("max_quality_drop", Compression.max_quality_drop)
+    if isinstance(known, bool) or not isinstance(known, (int, float)) or not 0 <= known <= 1:
+        raise RecipeError(
+            f"{choice.key}.max_quality_drop: '{known}' must be a share, from 0 to 1, of the quality"
+        )
+    return Compression("compressor", choice.name, options, choice.key, "", float(known))
 
 
 def _labelled(choice: Choice) -> Choice:

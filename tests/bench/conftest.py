@@ -23,19 +23,17 @@ class Coarse:
 
     step: float = 0.05
 
-    @hookimpl
-    def xrec_fitted(self, module):
-        for parameter in module.parameters():
+    def compress(self, model, data, tell):
+        for parameter in model.parameters():
             parameter.data = (parameter.data / self.step).round() * self.step
-        return module
+        return model
 
 
 @dataclass(frozen=True)
 class Broken:
     """A compressor that cannot work with this model."""
 
-    @hookimpl
-    def xrec_fitted(self, module):
+    def compress(self, model, data, tell):
         raise XrecError("compressor 'broken' cannot work with it: choose another")
 
 

@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 from xrec import Recipe
 from xrec.bench import tradeoff as module
 from xrec.bench.tradeoff import ROWS, SUMMARY, TABLE, tradeoff
+from xrec.compress.state import size
 from xrec.errors import RecipeError
 from xrec.runs.run import Run
 
@@ -86,7 +87,7 @@ def test_quality_is_that_of_each_variants_run(whole) -> None:
     assert len(runs) == len(VARIANTS) - 1
     found = {figures["ranking"]["sequential"]["ndcg@10"]["mean"] for figures in runs.values()}
     assert set(table(whole)["ndcg@10"].drop_nulls()) == found
-    sizes = {(path / "weights.safetensors").stat().st_size for path in runs}
+    sizes = {size(Run.open(path).model)["bytes"] for path in runs}
     assert set(table(whole)["model_bytes"].drop_nulls()) == sizes
 
 
@@ -222,5 +223,5 @@ def test_the_command_prints_the_table_and_what_failed(
 
 
 def test_runs_of_variants_can_be_opened(whole) -> None:
-    for path in whole[0].parent.glob("*/weights.safetensors"):
+    for path in whole[0].parent.glob("*/quality.json"):
         assert Run.open(path.parent).model is not None

@@ -26,6 +26,7 @@ from xrec.bench.report import write_report
 from xrec.bench.trained import Variant
 from xrec.bench.variants import BASE, variants
 from xrec.bench.weighing import weighed
+from xrec.compress.state import size
 from xrec.errors import RecipeError, XrecError
 from xrec.explain.explainer import Choosing
 from xrec.explain.explanation import Explanation
@@ -33,7 +34,7 @@ from xrec.files import written
 from xrec.models.quality import CUTOFF
 from xrec.recipe import Recipe
 from xrec.runs import explanations, pipeline
-from xrec.runs.run import WEIGHTS, Tell
+from xrec.runs.run import Tell
 from xrec.runs.store import Store, key_of
 
 TABLE, ROWS, SUMMARY = "tradeoff.parquet", "tradeoff-rows.parquet", "tradeoff.json"
@@ -149,7 +150,7 @@ class Grid:
         ranking = run.store.json("quality.json")["ranking"][run.recipe.model.name]
         found = {
             QUALITY: ranking[QUALITY]["mean"],
-            "model_bytes": run.store.path(WEIGHTS).stat().st_size,
+            "model_bytes": size(run.model)["bytes"],
             "leakage": leakage(run.model, run.data, torch.arange(1, len(run.data.users))),
         }
         self._write(variant.name, "", found)

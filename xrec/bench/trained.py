@@ -66,7 +66,8 @@ class Variant:
     @property
     def follows(self) -> tuple[Any, ...]:
         """What is found of it follows its recipe, data and weights, and those of the base."""
-        written = [self.run.store.writes(stage) for stage in ("data", "train")]
+        chain = [name.replace("/", ".") for name in self.run.steps]
+        written = [self.run.store.writes(stage) for stage in ("data", "train", *chain)]
         return (self.recipe.digest(), written, *(self.base.follows if self.base else ()))
 
     def close(self) -> None:

@@ -31,6 +31,8 @@ class Explanation:
     steps (B,) int64, optional: the evaluations that each row took, where that differs by row.
     removal, optional: what was found, where the explainer sought features to take away; the values
         are then the shares of these in what the target loses without them.
+    gradients: "straight-through", where it went by gradients that are not the model's own but of
+        the same weights in float32; else empty.
     """
 
     values: Tensor
@@ -45,6 +47,7 @@ class Explanation:
     deviation: Tensor | None = None
     steps: Tensor | None = None
     removal: Removal | None = None
+    gradients: str = ""
 
     @classmethod
     def of(

@@ -31,6 +31,12 @@ def sloped(said: Tensor, values: Tensor) -> Tensor:
     return said
 
 
+def trusted(model: Recommender) -> None:
+    """Raise XrecError for a model whose input gradients were found not to be true."""
+    if not model.slope.trusted:
+        raise XrecError(model.slope.said)
+
+
 class Gradients:
     """What `target` says of a row whose slots hold other vectors: `of(values, row)`.
 
@@ -41,6 +47,7 @@ class Gradients:
     """
 
     def __init__(self, model: Recommender, inputs: Inputs, target: Target) -> None:
+        trusted(model)
         self.model, self.inputs, self.target = model, inputs, target
         self.vectors = inputs.values.detach()
         self._bare = inputs.with_values(self.vectors[..., :0])  # so that rows copy no vectors

@@ -71,10 +71,8 @@ class LanguageModel(nn.Module):
         self.longest = _longest(config, tokenizer, self._offset)
         self._takes = frozenset(inspect.signature(transformer.forward).parameters)
         self._tune(rank, alpha, checkpointing)
-        self._learning = frozenset(
-            name for name, p in self.named_parameters(remove_duplicate=False) if p.requires_grad
-        )
-        self._frozen = frozenset(self.state_dict()) - self._learning
+        learning = {n for n, p in self.named_parameters(remove_duplicate=False) if p.requires_grad}
+        self._frozen = frozenset(self.state_dict()) - learning
         self.register_state_dict_post_hook(_keep_what_learns)
         self.register_load_state_dict_pre_hook(_add_what_is_frozen)
         self.train()
@@ -117,6 +115,16 @@ class LanguageModel(nn.Module):
                     "set it to false"
                 )
             self.transformer.activation_checkpointing_enable()
+
+    def settle(self) -> None:
+        """Merge adapters into the weights, and let all of these learn and be kept with the model.
+
+        For what changes a model after training: what is frozen is in its files no longer.
+        """
+        if self.tune == "lora":
+            _merge(self.transformer)
+        self.tune, self._frozen = "full", frozenset()
+        self._tune(0, 0, checkpointing=False)
 
     def train(self, mode: bool = True) -> LanguageModel:
         """Draw dropout or not; a frozen model never does, as nothing would learn from it."""
@@ -421,6 +429,16 @@ def _adapt(transformer: Any, model_type: str, rank: int, alpha: int) -> None:
         parameter.requires_grad_(".lora_" in name)
 
 
+def _merge(transformer: Any) -> None:
+    """Put what each adapter adds into the weights that it is beside, and take the adapter away."""
+    from peft.tuners.lora import LoraLayer
+
+    adapted = [(n, m) for n, m in transformer.named_modules() if isinstance(m, LoraLayer)]
+    for name, module in adapted:
+        module.merge()
+        transformer.set_submodule(name, module.get_base_layer())
+
+
 def check_peft() -> None:
     """Raise XrecError if peft is not installed."""
     if find_spec("peft") is None:
@@ -433,7 +451,7 @@ def check_peft() -> None:
 def _keep_what_learns(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
     assert isinstance(module, LanguageModel)
     for key in [key for key in state if key.startswith(prefix)]:
-        if key[len(prefix) :] not in module._learning:
+        if key[len(prefix) :] in module._frozen:
             del state[key]
 
 

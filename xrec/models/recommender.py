@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import pluggy
 import torch
@@ -23,13 +23,12 @@ from xrec.models.attention import Watched
 from xrec.models.catalogue import score_each
 from xrec.models.encoder import Encoder
 from xrec.models.inputs import Inputs
+from xrec.models.language import LanguageModel
 from xrec.models.losses import Weighting, contrast, regress
 from xrec.models.quality import Ranked, ranking_metrics
 from xrec.models.rates import groups
+from xrec.models.slope import Slope
 from xrec.options import TrainOptions
-
-if TYPE_CHECKING:
-    from xrec.models.language import LanguageModel
 
 
 class Recommender(LightningModule):
@@ -53,6 +52,7 @@ class Recommender(LightningModule):
         self.learned = range(len(self.tasks))  # the tasks that training is for
         self.weighting = Weighting(self.tasks) if len(self.tasks) > 1 else None
         self.hook = plugins.new_manager().hook
+        self.slope = Slope()
         self.watching: list[Watched] | None = None  # within `watched`
         self.ranked: Ranked | None = None  # what the last validation or test found
         self.outputs: dict[str, Tensor] = {}  # (U, 2) likewise: what a task says, and its truth
@@ -70,6 +70,16 @@ class Recommender(LightningModule):
         memo[id(self)] = twin
         vars(twin).update(copy.deepcopy(vars(self), memo))
         return twin
+
+    def settle(self) -> None:
+        """Let all weights be the model's own, kept with it, for what changes them after training.
+
+        What a language model has learned as adapters is merged into its weights, and those that
+        came from its files are in `state_dict` from now on.
+        """
+        for module in self.modules():
+            if isinstance(module, LanguageModel):
+                module.settle()
 
     @abstractmethod
     def embed(self, batch: Batch) -> Inputs:

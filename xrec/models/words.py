@@ -29,7 +29,7 @@ class WordByWord(Recommender):
 
     def __init__(self, model: Recommender, language: LanguageModel, max_tokens: int) -> None:
         super().__init__(model.data_module)
-        self.model, self.language = model, language
+        self.model, self.language, self.slope = model, language, model.slope
         self.room = min(max_tokens, language.longest) - len(language.opening + language.closing)
         self.pieces = language.pieces()
         nothing = torch.zeros(1, language.width, device=language.device)

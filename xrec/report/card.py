@@ -96,8 +96,9 @@ def _note(told: Explanation, row: int) -> str:
     doubt = f"its own estimate of its error is {size} logits"
     if error != error:  # NaN: it has none
         doubt = "it gives no estimate of its error"
+    by = f"{told.explainer}, by {told.gradients} gradients" if told.gradients else told.explainer
     return (
         f"Score {words.minus(score)} with all features, {words.minus(base)} with none: a "
         f"difference of {words.signed(score - base)} logits, and the contributions add up to "
-        f"{words.signed(float(told.values[row].sum()))}. Explained by {told.explainer}; {doubt}."
+        f"{words.signed(float(told.values[row].sum()))}. Explained by {by}; {doubt}."
     )

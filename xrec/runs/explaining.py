@@ -22,6 +22,8 @@ from xrec.models.recommender import Recommender
 from xrec.runs import explanations
 from xrec.runs.run import Run
 
+STRAIGHT_THROUGH = "straight-through"  # what explanations by such gradients are labelled
+
 
 def fit(run: Run, label: str) -> None:
     """Let an explainer learn; keep what it learned, and its figures."""
@@ -91,7 +93,9 @@ def asking(run: Run) -> Ask:
         explainer: Explainer, model: Recommender, inputs: Inputs, target: Target
     ) -> Explanation:
         told = explain_within(protocol.max_bytes, explainer, model, inputs, target)
-        told = replace(told, target=protocol.target)
+        through = model.slope.straight_through and told.cost.backward
+        gradients = STRAIGHT_THROUGH if through else ""
+        told = replace(told, target=protocol.target, gradients=gradients)
         changed: Explanation = plugins.chain(
             run.manager.hook.xrec_explanation, told, recipe=run.recipe
         )

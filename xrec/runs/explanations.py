@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import polars as pl
 import torch
@@ -31,7 +32,12 @@ def write(store: Store, label: str, told: Explanation, table: pl.DataFrame) -> N
     contributions = pl.DataFrame(told.to_arrow())
     rows = about.join(contributions, on="row", how="left", maintain_order="left_right")
     store.write_table(f"explanations/{label}.parquet", rows)
-    named = {"explainer": told.explainer, "target": told.target, "rows": len(told)}
+    named: dict[str, Any] = {
+        "explainer": told.explainer,
+        "target": told.target,
+        "gradients": told.gradients,
+        "rows": len(told),
+    }
     if told.removal is not None:
         named["k"] = told.removal.k
         store.write_table(f"removals/{label}.parquet", _removals(told, about))
@@ -94,6 +100,7 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
         _removal(store.table(f"removals/{label}.parquet"), told["k"], present)
         if "k" in told
         else None,
+        told.get("gradients", ""),  # which runs of before had not
     )
 
 

@@ -18,9 +18,10 @@ from xrec import __version__
 from xrec.explain.explainer import Choosing, learns
 from xrec.files import digest
 from xrec.recipe import Recipe
-from xrec.runs import explaining, precision
+from xrec.runs import compressing, explaining, precision
 from xrec.runs import stages as works
 from xrec.runs.adapting import trunk
+from xrec.runs.beside import beside
 from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
 from xrec.runs.run import SHORTLIST, Run, Tell
@@ -104,9 +105,14 @@ def stages(run: Run) -> Iterator[Stage]:
         before = ("data", "pretrain")
     yield Stage("encode", works.encode, (read,), before)
     built = said("encoder", "model", "tasks", "adapt")
-    fitting = (*built, *said("train", "hooks", "privacy", "compress", "track", "seed"))
+    fitting = (*built, *said("train", "hooks", "privacy", "track", "seed"))
     yield Stage("train", works.train, fitting, (*before, "encode"), lambda run: trunk(run.recipe))
-    fitted = (*before, "encode", "train")
+    fitted: tuple[str, ...] = (*before, "encode", "train")
+    for at, step in enumerate(run.recipe.compress):
+        told = (step.name, step.options, step.max_quality_drop, *said("seed"))
+        name = run.steps[at].replace("/", ".")
+        yield Stage(name, partial(compressing.compress, at=at), told, fitted)
+        fitted = (*fitted, name)
     yield Stage("quality", works.measure_quality, (), fitted)
     recommending = (run.recipe.protocol.users, SHORTLIST)  # which runs of before had not
     yield Stage("recommend", works.recommend, recommending, fitted)
@@ -170,6 +176,9 @@ def _carry_out(run: Run, stage: Stage) -> None:
     key = key_of(stage.name, stage.follows, sorted(reads.values()), __version__)
     if run.store.finished(stage.name, key):
         run.tell(f"{stage.name}: done before")
+        return
+    if (other := beside(run.store, stage.name, key)) is not None:
+        run.tell(f"{stage.name}: as in {other}")
         return
     run.tell(f"{stage.name} …")
     seed_everything(run.recipe.seed, verbose=False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xrec import plugins
+from xrec.compress.chain import rebuilt
 from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.data.tables import SCHEMAS, Tables
@@ -27,6 +28,7 @@ from xrec.runs.store import RECIPE, Store
 from xrec.runs.subject import Subject
 
 WEIGHTS = "weights.safetensors"
+COMPRESSED = "compressed"  # the folder of what each step of compression gave
 SHORTLIST = "shortlist.safetensors"  # of each explained user, the items ranked first
 ADAPTED = "encoder"  # the folder of the encoder that was trained further
 Tell = Callable[[str], None]
@@ -42,6 +44,7 @@ class Run:
         self.recipe, self.tell = recipe, tell
         self.store = Store(folder)
         self.made = recipe.check()
+        self._compressed: dict[str, Recommender] = {}  # the last that was built, by its step
         self.manager = plugins.new_manager(each for group in self.made.values() for each in group)
 
     @classmethod
@@ -82,9 +85,38 @@ class Run:
         model.use(self.manager)
         return model
 
-    @cached_property
+    @property
     def model(self) -> Recommender:
-        """The trained model, in evaluation mode."""
+        """What the run recommends by, in evaluation mode: the trained model, or as compressed."""
+        return self.compressed(len(self.recipe.compress)) if self.recipe.compress else self.trained
+
+    def compressed(self, count: int) -> Recommender:
+        """The model after the first steps of compression, as many as are asked for.
+
+        A step that was not taken leaves it as it was.
+        """
+        taken = [name for name in self.steps[:count] if self.store.json(f"{name}.json")["taken"]]
+        if not taken:
+            return self.trained
+        if taken[-1] not in self._compressed:
+            told = [
+                (self.made["compress"][self.steps.index(name)], self.store.json(f"{name}.json"))
+                for name in taken
+            ]
+            path = f"{taken[-1]}.safetensors"
+            tensors, source = self.store.tensors(path), f"run {self.folder}: {path}"
+            self._compressed = {taken[-1]: rebuilt(self.fresh_model(), told, tensors, source)}
+        return self._compressed[taken[-1]]
+
+    @cached_property
+    def steps(self) -> list[str]:
+        """The files of each step of compression, without what they end in."""
+        chain = enumerate(self.recipe.compress, start=1)
+        return [f"{COMPRESSED}/{at}-{choice.name}" for at, choice in chain]
+
+    @cached_property
+    def trained(self) -> Recommender:
+        """The trained model before any compression, in evaluation mode."""
         model = self.fresh_model()
         try:
             model.load_state_dict(self.store.tensors(WEIGHTS))

@@ -26,7 +26,7 @@ def trace(run: Run, label: str) -> None:
 def _learned(run: Run) -> Recommender:
     """The trained model, in which only what learned on the run's own data requires a gradient."""
     if run.recipe.adapt is None:
-        return run.model
+        return run.trained
     model = beginning(run)
     model.load_state_dict(run.store.tensors(WEIGHTS))
     return model.eval()

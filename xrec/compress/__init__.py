@@ -1,0 +1,1 @@
+"""Making a trained model smaller, and finding out what that does to it."""
