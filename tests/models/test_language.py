@@ -642,3 +642,28 @@ def test_weights_that_lack_a_layer(bert: Path):
     Family.of(bert)
     with pytest.raises(XrecError, match=r"the weights lack encoder\.layer\.1\.\S+ and 15 more"):
         LanguageModel.load(bert)
+
+
+# Settled
+
+
+@pytest.mark.parametrize("tune", ["frozen", "lora", "full"])
+@pytest.mark.parametrize("model_type", ["bert", "gpt2", "llama"])
+def test_a_settled_model_says_the_same_and_keeps_all_of_it(shelf, model_type: str, tune: str):
+    model = LanguageModel.load(shelf(model_type), tune=tune).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # which are zero at first, and would add nothing
+            nn.init.normal_(parameter, std=0.1)
+    before = model.encode(TEXTS, 64, 100)
+    model.settle()
+    assert torch.allclose(model.encode(TEXTS, 64, 100), before, **CLOSE)
+    plain = LanguageModel.load(shelf(model_type))
+    assert [name for name, _ in model.named_parameters()] == [
+        name for name, _ in plain.named_parameters()
+    ]
+    assert {*model.state_dict()} >= {name for name, _ in model.named_parameters()}
+    learning = [n for n, p in model.named_parameters() if not p.requires_grad]
+    assert all("pooler." in name for name in learning)
+    plain.settle()
+    plain.load_state_dict(model.state_dict())
+    assert plain.encode(TEXTS, 64, 100).equal(model.encode(TEXTS, 64, 100))

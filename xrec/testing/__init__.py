@@ -1,5 +1,6 @@
 """The conformance kit that a plugin author runs."""
 
+from xrec.testing.compressing import check_compressor
 from xrec.testing.conformance import check_explainer, check_model
 from xrec.testing.gates import GATES, check_gates, gates
 from xrec.testing.tracing import check_influence
@@ -7,6 +8,7 @@ from xrec.testing.world import small_data, small_model
 
 __all__ = [
     "GATES",
+    "check_compressor",
     "check_explainer",
     "check_gates",
     "check_influence",

@@ -29,36 +29,38 @@ from xrec.testing.world import padded
 TOLERANCE = 1e-6
 
 
-def check_model(model: Recommender, batch: Batch) -> None:
+def check_model(model: Recommender, batch: Batch, tolerance: float | None = None) -> None:
     """A recommender keeps the contract of `embed` and `score`, in evaluation mode.
 
-    Scores are compared in double precision, to 1e-6: absent slots change nothing whatever their
+    Scores are compared in double precision, to 1e-6, or, where a tolerance is given, as the model
+    computes them, to that: absent slots change nothing whatever their
     values, NaN included; nor does padding, nor who else is in the batch; `forward` is `embed` then
     `score`; with everything removed, rows score alike. Where the model exchanges items, layers can
     be looked into, or attention watched, that is as if the batch had been about those items, ends
     with what the model says, and has gradients.
     """
-    twin = copy.deepcopy(model).double().eval()
+    twin = copy.deepcopy(model).eval()
+    twin = twin.double() if tolerance is None else twin
+    within = TOLERANCE if tolerance is None else tolerance
     with torch.no_grad():
         inputs = twin.embed(batch)
         score = twin.score(inputs)
         assert score.shape == (len(batch),), f"score gives {tuple(score.shape)}, not (B,)"
-        _same(twin(batch), score, "forward is not embed then score")
-        _check_absence(twin, inputs)
+        _same(twin(batch), score, "forward is not embed then score", within)
+        _check_absence(twin, inputs, within)
         alone = torch.cat([twin(batch.rows(slice(at, at + 1))) for at in range(len(batch))])
-        _same(alone, score, "who else is in the batch changes the score")
-        _same(twin(padded(batch)), score, "padding changes the score")
+        _same(alone, score, "who else is in the batch changes the score", within)
+        _same(twin(padded(batch)), score, "padding changes the score", within)
         nothing = Game(twin, inputs).nothing()
-        _same(
-            nothing, nothing[:1].expand_as(nothing), "rows with nothing present score differently"
-        )
+        alike = nothing[:1].expand_as(nothing)
+        _same(nothing, alike, "rows with nothing present score differently", within)
         if type(twin).exchanged is not Recommender.exchanged:
-            _check_exchange(twin, batch, inputs)
+            _check_exchange(twin, batch, inputs, within)
     if twin.attends:
-        _check_watched(twin, inputs)
+        _check_watched(twin, inputs, within)
 
 
-def _check_exchange(model: Recommender, batch: Batch, inputs: Inputs) -> None:
+def _check_exchange(model: Recommender, batch: Batch, inputs: Inputs, within: float) -> None:
     """Other items are scored for the same features as if the batch were about them.
 
     Rows are left out where about another item the model has more or fewer features of the user, as
@@ -72,20 +74,24 @@ def _check_exchange(model: Recommender, batch: Batch, inputs: Inputs) -> None:
     alike = torch.stack([_of_user(each) == _of_user(inputs) for each in about], dim=1)
     whole = torch.stack([model.score(each) for each in about], dim=1)
     choices = model.choices(inputs, items)
-    _same(choices * alike, whole * alike, "choices differ from scores of those items")
+    _same(choices * alike, whole * alike, "choices differ from scores of those items", within)
     compared = torch.cat([model.score(inputs)[:, None], choices], dim=1)
-    _same(model.compared(inputs, items), compared, "compared differs from score and choices")
+    said = model.compared(inputs, items)
+    _same(said, compared, "compared differs from score and choices", within)
     for at, column in enumerate(items.unbind(1)):
         other = model.exchanged(inputs, column)
         told = inputs.item is None or (other.item is not None and other.item.equal(column))
         assert told, "with the item exchanged the inputs tell of another item"
         found = model.score(other)
-        _same(found, choices[:, at], "with the item exchanged the score is not that item's")
+        same = choices[:, at]
+        _same(found, same, "with the item exchanged the score is not that item's", within)
     back = model.exchanged(model.exchanged(inputs, items[:, 0]), batch.candidate)
-    _same(model.score(back), model.score(inputs), "the item exchanged and put back scores another")
+    own = model.score(inputs)
+    _same(model.score(back), own, "the item exchanged and put back scores another", within)
     if model.layers_read:
-        _same(model.by_layer(inputs, items)[-1], choices, "the last layer does not say the score")
-        assert len(model.by_layer(inputs, items)) == len(model.layers_read) + 1, (
+        layers = model.by_layer(inputs, items)
+        _same(layers[-1], choices, "the last layer does not say the score", within)
+        assert len(layers) == len(model.layers_read) + 1, (
             "by_layer does not tell of the start and of each layer"
         )
 
@@ -95,7 +101,7 @@ def _of_user(inputs: Inputs) -> Tensor:
     return ((inputs.features.group != ITEM) & inputs.players).sum(1)
 
 
-def _check_watched(model: Recommender, inputs: Inputs) -> None:
+def _check_watched(model: Recommender, inputs: Inputs, within: float) -> None:
     """What is watched is the attention that the score was made of."""
     with torch.enable_grad(), model.watched() as readings:
         score = model.score(inputs)
@@ -108,10 +114,10 @@ def _check_watched(model: Recommender, inputs: Inputs) -> None:
         end = reading.start + seen.shape[-1]
         real = inputs.present[:, None, reading.start : end, None]
         own = shown[..., reading.start : end, reading.start : end]
-        _same(own * real, seen * real, "what is watched is not what attend shows")
+        _same(own * real, seen * real, "what is watched is not what attend shows", within)
 
 
-def _check_absence(model: Recommender, inputs: Inputs) -> None:
+def _check_absence(model: Recommender, inputs: Inputs, within: float) -> None:
     generator = torch.Generator().manual_seed(0)
     drop = torch.rand(inputs.present.shape, generator=generator).to(inputs.values.device) < 0.5
     fewer = inputs.with_present(inputs.present & (~drop | inputs.features.fixed))
@@ -119,7 +125,7 @@ def _check_absence(model: Recommender, inputs: Inputs) -> None:
     for junk in (0.0, 1e6, float("nan")):
         values = torch.where(fewer.present[..., None], fewer.values, junk)
         found = model.score(fewer.with_values(values))
-        _same(found, expected, f"an absent slot whose values are {junk} changes the score")
+        _same(found, expected, f"an absent slot whose values are {junk} changes the score", within)
 
 
 def check_explainer(
