@@ -142,5 +142,10 @@ def xrec_explanation(explanation: Explanation, recipe: Recipe) -> Explanation | 
 
 
 @hookspec
+def xrec_explained(run: Run) -> None:
+    """Once, after all explanations are written and before the report. May write artefacts."""
+
+
+@hookspec
 def xrec_finished(run: Run) -> None:
     """At the end of a run, all artefacts written."""

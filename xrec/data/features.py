@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import torch
@@ -15,6 +15,8 @@ from xrec.errors import RunError, nearest
 #: Groups of features; a slot's group is its index here. "fixed" slots are never attributed.
 GROUPS = ("fixed", "behaviour", "profile", "item", "social", "text", "image", "audio")
 FIXED, BEHAVIOUR, PROFILE, ITEM, SOCIAL, TEXT, IMAGE, AUDIO = range(len(GROUPS))
+
+OTHER = "other"  # what a feature is called that is told by its group alone
 
 
 class Vocabulary:
@@ -153,6 +155,17 @@ class FeatureIndex:
     def items(self) -> Tensor:
         """(B, F) int64: the item of the event that a slot is, or is part of; 0 for other slots."""
         return torch.where(self.group == BEHAVIOUR, self.key.gather(1, self.whole), 0)
+
+    def hidden(self, where: Tensor) -> FeatureIndex:
+        """The same slots, of which those where (B, F) is true are called `OTHER`."""
+        names = {
+            group: known if known and known[-1] == OTHER else (*known, OTHER)
+            for group, known in self.names.items()
+        }
+        last = torch.zeros_like(self.key)
+        for group, known in names.items():
+            last = torch.where(self.group == group, len(known) - 1, last)
+        return replace(self, key=torch.where(where, last, self.key), names=names)
 
     def name(self, row: int, slot: int) -> str:
         """What a person calls the feature in a slot."""

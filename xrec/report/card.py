@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xrec.data.features import BEHAVIOUR, PROFILE, SOCIAL
+from xrec.data.features import BEHAVIOUR, OTHER, PROFILE, SOCIAL
 from xrec.explain.explanation import Explanation
 from xrec.report import without, words
 from xrec.report.section import Bar, Card
@@ -25,7 +25,9 @@ def card(told: Explanation, row: int, user: str, item: str, within: int | None =
     if told.removal is not None:
         return without.card(told, row, user, item)
     parts, told = told, told.summed()
-    slots = [slot for slot in told.top(SHOWN)[row].tolist() if slot >= 0]
+    slots = [
+        slot for slot in told.top(SHOWN)[row].tolist() if slot >= 0 and _named(told, row, slot)
+    ]
     bars = [Bar(_bar_name(told, row, slot), float(told.values[row, slot])) for slot in slots]
     whole = float(told.values[row].sum())
     left = int(told.present[row].sum()) - len(slots)
@@ -43,6 +45,11 @@ def card(told: Explanation, row: int, user: str, item: str, within: int | None =
     return Card(item, lines, bars, groups, _note(told, row))
 
 
+def _named(told: Explanation, row: int, slot: int) -> bool:
+    """Whether a feature is told by its name, not by its group alone."""
+    return told.features.name(row, slot) != OTHER
+
+
 def _bar_name(told: Explanation, row: int, slot: int) -> str:
     return words.feature(int(told.features.group[row, slot]), told.features.name(row, slot))
 
@@ -57,6 +64,7 @@ def _because(told: Explanation, row: int, user: str) -> str:
     if not order:
         return f"Recommended to {user}, though {teller} names nothing that speaks for it."
     named = [slot for slot in order[:NAMED] if value[slot] >= SLIGHT * value[order[0]]]
+    named = [slot for slot in named if _named(told, row, slot)] or named[:1]
     reasons = list(dict.fromkeys(_reason(told, row, slot) for slot in named))
     return f"Recommended to {user} because of {words.listed(reasons)}, says {teller}."
 
@@ -65,7 +73,9 @@ def _known(told: Explanation, row: int, user: str) -> list[str]:
     """What of the user, not of the item, speaks most for it and most against it."""
     group, value = told.features.group[row], told.values[row]
     own = [
-        slot for slot in told.present[row].nonzero()[:, 0].tolist() if int(group[slot]) in PERSONAL
+        slot
+        for slot in told.present[row].nonzero()[:, 0].tolist()
+        if int(group[slot]) in PERSONAL and _named(told, row, slot)
     ]
     ends = [(max, 1, "for"), (min, -1, "against")]
     parts = [

@@ -9,6 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from xrec.data.features import OTHER
 from xrec.explain.cost import Cost
 from xrec.explain.explanation import Explanation
 from xrec.explain.removal import Removal
@@ -79,6 +80,9 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
     some = rows.drop_nulls("slot")
     at = (torch.tensor(some["row"].to_numpy()), torch.tensor(some["slot"].to_numpy()))
     values, present = torch.zeros_like(inputs.values[..., 0]), torch.zeros_like(inputs.present)
+    hidden = torch.zeros_like(present)
+    hidden[at] = torch.tensor((some["feature"] == OTHER).to_numpy())
+    features = inputs.features.hidden(hidden) if hidden.any() else inputs.features
     values[at], present[at] = torch.tensor(some["value"].to_numpy()).to(values), True
     deviation = None
     if len(some) and not some["standard_error"].null_count():
@@ -88,7 +92,7 @@ def read(store: Store, label: str, inputs: Inputs) -> Explanation:
     return Explanation(
         values,
         present,
-        inputs.features,
+        features,
         score,
         base,
         error,

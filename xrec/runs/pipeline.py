@@ -124,8 +124,13 @@ def stages(run: Run) -> Iterator[Stage]:
         told = (choice.name, choice.options, run.recipe.report.explained)
         yield Stage(f"influence.{label}", partial(trace, label=label), told, recommended)
     traced = tuple(f"influence.{label}" for label in run.influences())
+    explained = tuple(f"explain.{label}" for label in run.explainers())
+    released: tuple[str, ...] = ()
+    if run.manager.hook.xrec_explained.get_hookimpls():
+        released = ("release",)
+        yield Stage("release", works.release, said("hooks", "privacy"), explained)
     shown = asdict(run.recipe.report)
-    shown_of = ("quality", "recommend", "layers", *scored, *traced)
+    shown_of = ("quality", "recommend", "layers", *scored, *traced, *released)
     yield Stage("report", works.write_report, (shown,), shown_of)
 
 

@@ -212,6 +212,11 @@ def recommend(run: Run) -> None:
     run.store.write_table("recommendations.parquet", pl.DataFrame(rows, columns, orient="row"))
 
 
+def release(run: Run) -> None:
+    """Let plugins make what they make of all explanations together."""
+    run.manager.hook.xrec_explained(run=run)
+
+
 def write_report(run: Run) -> None:
     """Lay out the report's sections on one page; one that has nothing to say is left out."""
     blocks = [section.render(run) for section in run.made["sections"]]
