@@ -16,6 +16,8 @@ from xrec.compress.slopes import agreement
 from xrec.compress.state import flat, load, size
 from xrec.errors import RunError, XrecError
 from xrec.explain.target import logit
+from xrec.export.export import export
+from xrec.export.export import load as load_export
 from xrec.runs.run import Run
 from xrec_plugins.explainers.saliency import Saliency
 
@@ -198,6 +200,25 @@ def test_a_step_that_takes_too_much_ends_the_chain(tiny_recipe, tmp_path, monkey
     assert flat(done.model).keys() == flat(done.compressed(1)).keys()
     assert not (done.folder / "compressed/2-ruined.safetensors").exists()
     assert done.store.json("quality.json")["ranking"]["sequential"]
+
+
+def test_a_compressed_model_is_exported(tiny_recipe, tmp_path, monkeypatch) -> None:
+    offered(monkeypatch, halved=Halved)
+    step = {"name": "halved", "layers": 0, "max_quality_drop": 1}
+    done = chained(tiny_recipe, tmp_path, step)
+    folder, checked = export(done, "safetensors")
+    assert checked.difference == 0
+    assert not (folder / "weights.safetensors").exists()
+    batch = done.data.queries("test")
+    assert load_export(folder)["score"](batch).equal(done.model(batch).detach())
+
+
+def test_a_run_that_is_not_finished_has_no_model(tiny_recipe, tmp_path, monkeypatch) -> None:
+    offered(monkeypatch, halved=Halved)
+    done = chained(tiny_recipe, tmp_path, {"name": "halved", "max_quality_drop": 1})
+    (done.folder / "compressed/1-halved.json").unlink()
+    with pytest.raises(RunError, match=r"has no compressed/1-halved.json: finish it"):
+        assert Run.open(done.folder).model
 
 
 def test_runs_of_one_model_train_it_once(tiny_recipe, tmp_path, monkeypatch) -> None:

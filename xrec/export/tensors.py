@@ -1,9 +1,9 @@
 """Safetensors: a run without its people, which `Run.open` builds the model from again.
 
-It has the weights, the texts' vectors, the encoder if it was trained further, the items, and as
-much of the recipe as the model follows. The interactions and users are gone. In their place stand a
-few made-up ones, with the same profile values and actions, so that the vocabularies come out the
-same; no row is of a real person.
+It has the weights, of a compressed model those alone, the texts' vectors, the encoder if it was
+trained further, the items, and as much of the recipe as the model follows. The interactions and
+users are gone. In their place stand a few made-up ones, with the same profile values and actions,
+so that the vocabularies come out the same; no row is of a real person.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 from xrec.data.batches import Batch
 from xrec.data.tables import INTERACTIONS, Tables
 from xrec.export.graph import Graph, Scorer
-from xrec.runs.run import ADAPTED, Run
+from xrec.runs.run import ADAPTED, WEIGHTS, Run
 from xrec.runs.store import Store
 
 #: Recipe keys that a model which is trained no longer needs.
@@ -34,10 +34,18 @@ def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None
     store.begin({k: v for k, v in run.recipe.resolved.items() if k not in LEFT_OUT})
     for name, frame in unpeopled(run.data.tables).frames().items():
         store.write_table(f"data/{name}.parquet", frame)
-    for name in ("texts.safetensors", "weights.safetensors"):
+    for name in ("texts.safetensors", _weights(run)):
         store.write_tensors(name, run.store.tensors(name))
+    for name in run.steps:
+        store.write_json(f"{name}.json", run.store.json(f"{name}.json"))
     if run.recipe.pretrain is not None:
         shutil.copytree(run.folder / ADAPTED, folder / ADAPTED)
+
+
+def _weights(run: Run) -> str:
+    """The file of the model's weights."""
+    taken = run.taken(len(run.steps))
+    return f"{taken[-1]}.safetensors" if taken else WEIGHTS
 
 
 def read(folder: Path, graph: Graph) -> Scorer:

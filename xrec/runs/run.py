@@ -88,14 +88,14 @@ class Run:
     @property
     def model(self) -> Recommender:
         """What the run recommends by, in evaluation mode: the trained model, or as compressed."""
-        return self.compressed(len(self.recipe.compress)) if self.recipe.compress else self.trained
+        return self.compressed(len(self.steps))
 
     def compressed(self, count: int) -> Recommender:
         """The model after the first steps of compression, as many as are asked for.
 
         A step that was not taken leaves it as it was.
         """
-        taken = [name for name in self.steps[:count] if self.store.json(f"{name}.json")["taken"]]
+        taken = self.taken(count)
         if not taken:
             return self.trained
         if taken[-1] not in self._compressed:
@@ -113,6 +113,10 @@ class Run:
         """The files of each step of compression, without what they end in."""
         chain = enumerate(self.recipe.compress, start=1)
         return [f"{COMPRESSED}/{at}-{choice.name}" for at, choice in chain]
+
+    def taken(self, count: int) -> list[str]:
+        """Those of the first steps of compression that were taken."""
+        return [name for name in self.steps[:count] if self.store.json(f"{name}.json")["taken"]]
 
     @cached_property
     def trained(self) -> Recommender:
