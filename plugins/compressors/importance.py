@@ -63,15 +63,15 @@ def taylor(trial: Trial, pool: Pool) -> Scores:
 
 
 def learned(trial: Trial, pool: Pool) -> Scores:
-    """The mean height of gates in training: those that the loss misses least close first.
+    """The mean height of gates, once only so many may be open: the loss holds those it misses.
 
     A gate multiplies what a unit adds (Michel et al., 2019). All begin open, at 1; each batch moves
     them down its loss's gradient, then to the nearest heights from 0 to 1 of which the sum is at
-    most a bound, as the lasso has it. The bound falls to the units kept in half the batches.
+    most a bound, as the lasso has it. The bound falls to the units kept in the first half of the
+    batches; the mean is over the second.
     """
-    sizes = [part.count for part in pool.parts]
-    gates = torch.ones(pool.count, device=trial.model.device)
-    total, steps = torch.zeros_like(gates), len(trial.batches)
+    sizes, steps = [part.count for part in pool.parts], len(trial.batches)
+    gates, found = torch.ones(pool.count, device=trial.model.device), []
     for at in range(steps):
         gates.requires_grad_()
         with gated(zip(pool.parts, gates.split(sizes), strict=True)):
@@ -80,8 +80,8 @@ def learned(trial: Trial, pool: Pool) -> Scores:
         spread = slope.square().mean().sqrt().clamp(min=torch.finfo(slope.dtype).tiny)
         closed = min(1.0, 2 * (at + 1) / steps) * (pool.count - pool.kept)
         gates = bounded(gates.detach() - RATE * slope / spread, pool.count - closed)
-        total += gates / steps
-    return list(total.cpu().split(sizes))
+        found.append(gates)
+    return list(torch.stack(found[steps // 2 :]).mean(0).cpu().split(sizes))
 
 
 IMPORTANCES: dict[str, Callable[[Trial, Pool], Scores]] = {

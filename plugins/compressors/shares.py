@@ -63,13 +63,14 @@ class Whole:
 
     def check(self, kind: str, share: float) -> None:
         """Raise XrecError where a share of units is none, or is so many that too few are left."""
+        one = "" if kind == "layers" else ", one a layer"
         for stack, pool in self._pools(kind, share):
             goes = pool.count - pool.kept
-            least, has = len(pool.parts), f"{stack.name} has {pool.count} {KINDS[kind]}"
+            least, has = len(pool.parts), f"{stack.name} has {counted(pool.count, kind)}"
             if pool.count == least:
                 raise XrecError(
-                    f"{NAME}: {kind}: {has}{' in as many layers' * (kind != 'layers')}, too few "
-                    "for any to go: choose other layers by `only`, or leave out " + kind
+                    f"{NAME}: {kind}: {has}{one}, too few for any to go: choose other layers by "
+                    f"`only`, or leave out {kind}"
                 )
             if not goes:
                 raise XrecError(
@@ -79,7 +80,7 @@ class Whole:
             if pool.kept < least:
                 raise XrecError(
                     f"{NAME}: {kind}: {has}, of which a share of {share} leaves too few, as "
-                    f"{least} must stay{', one a layer' * (kind != 'layers')}: make it less"
+                    f"{least} must stay{one}: make it less"
                 )
 
     def pools(self, kind: str, share: float) -> list[Pool]:
@@ -105,6 +106,11 @@ class Whole:
             if at:
                 found.append((stack, Pool(parts, count - math.floor(share * count + 0.5))))
         return found
+
+
+def counted(count: int, kind: str) -> str:
+    """So many units, in words."""
+    return f"{count:,} {KINDS[kind] if count != 1 else KINDS[kind].removesuffix('s')}"
 
 
 def units(block: Block) -> dict[str, Units]:

@@ -15,7 +15,7 @@ from xrec.errors import nearest
 from xrec.models.recommender import Recommender
 from xrec.runs.finetuning import finetune
 from xrec_plugins.compressors.importance import IMPORTANCES, weakest
-from xrec_plugins.compressors.shares import KINDS, Whole, units
+from xrec_plugins.compressors.shares import KINDS, Whole, counted, units
 from xrec_plugins.compressors.surgery import cut, remove
 from xrec_plugins.compressors.trial import Trial
 
@@ -127,7 +127,7 @@ def _counted(stack: Stack) -> list[str]:
     found = Counter(layers=len(stack.blocks))
     for block in stack.blocks:
         found.update({kind: each.count for kind, each in units(block).items()})
-    return [f"{count:,} {KINDS[kind]}" for kind, count in found.items()]
+    return [counted(count, kind) for kind, count in found.items()]
 
 
 @hookimpl
