@@ -142,7 +142,7 @@ def lacking(
     except PackageNotFoundError:  # a plugin that no installed package declares
         extras = ()
     wanted = extra or missing
-    known = wanted.lower() in extras  # metadata spell extras in lower case
+    known = wanted.lower().replace("_", "-") in extras  # as metadata spell them
     install = f"{package}[{wanted}]" if known else missing
     return PluginError(f"{who} needs the package {missing}: pip install '{install}'")
 
