@@ -105,7 +105,7 @@ class SequentialRecommender(Recommender):
     ) -> None:
         super().__init__(data)
         width = options.width
-        self.reading = reading
+        self.settings, self.reading = options, reading
         # Vectors that an encoder which learns made are kept with the weights that made them.
         self.register_buffer("texts", texts.clone(), persistent=reading is not None)
         chosen = [view for view in VIEWS if view in options.views]
@@ -132,6 +132,18 @@ class SequentialRecommender(Recommender):
         nn.init.zeros_(self.profile.weight[0])
         nn.init.zeros_(self.kind.weight)
 
+    def resized(self, layers: int, width: int = 0, heads: int = 0) -> SequentialRecommender:
+        """A fresh model of other sizes that reads the same; with 0, as wide or with as many heads.
+
+        Raises ValueError: the width is not a multiple of the heads.
+        """
+        before = self.settings
+        width, heads = width or before.width, heads or before.heads
+        options = replace(before, layers=layers, width=width, heads=heads)
+        made = SequentialRecommender(options, self.data_module, self.texts, self.reading)
+        made.hook, made.learned = self.hook, self.learned
+        return made
+
     def items(self, texts: Tensor | None = None) -> Tensor:
         """(N + 1, D) vectors of the whole catalogue, by other texts (N + 1, E) if given."""
         everything = torch.arange(len(self.texts), device=self.texts.device)
@@ -153,11 +165,18 @@ class SequentialRecommender(Recommender):
         return self.views.shares(self.texts, everything)
 
     def embed(self, batch: Batch) -> Inputs:
-        """F = L + P + 1 + V slots; padding and unknown attributes are absent."""
-        events = functional.embedding(batch.history, self.items())
+        """F = L + P + 1 + V slots; padding and unknown attributes are absent.
+
+        In training, an encoder that learns reads some of the batch's texts anew.
+        """
+        texts = self.texts
+        if self.reading is not None and self.training and torch.is_grad_enabled():
+            asked = torch.cat([batch.history, batch.candidate[:, None]], dim=1)
+            texts = self.reading.anew(texts, asked)
+        events = functional.embedding(batch.history, self.items(texts))
         profile = self.profile(batch.profile)
         query = self.query.expand(len(batch), 1, -1)
-        views, real = self.views(self.texts, batch.candidate)
+        views, real = self.views(texts, batch.candidate)
         known = torch.cat(
             [batch.history > 0, batch.profile > 0, torch.ones_like(real[:, :1]), real], dim=1
         )

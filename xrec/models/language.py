@@ -202,7 +202,7 @@ class LanguageModel(nn.Module):
 
         An absent token attends to itself alone, and none to it.
         """
-        with torch.no_grad(), _still(self):
+        with torch.no_grad(), still(self):
             _, maps = self.watched(vectors, present, positions, types)
         alone = torch.eye(present.shape[1], dtype=maps[0].dtype, device=present.device)
         return [torch.where(present[:, None, :, None], each, alone) for each in maps]
@@ -315,7 +315,7 @@ class LanguageModel(nn.Module):
         return vectors
 
     def _encode_into(self, vectors: Tensor, rows: Sequence[Sequence[int]], size: int) -> None:
-        with torch.inference_mode(), _still(self):
+        with torch.inference_mode(), still(self):
             for some in _batches([len(row) for row in rows], size):
                 vectors[some] = self(*self.padded([rows[at] for at in some])).cpu()
 
@@ -482,7 +482,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
+def still(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode for a while."""
     modes = [(each, each.training) for each in module.modules()]
     module.eval()
