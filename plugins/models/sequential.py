@@ -438,9 +438,7 @@ class Layer(nn.Module):
         logits = torch.cat([q[:, :, start:] @ k[:, :, :memory].transpose(-1, -2), own], dim=-1)
         logits = logits / math.sqrt(q.shape[-1]) + bias
         attention = logits.masked_fill(~allowed[:, None, start:], -torch.inf).softmax(-1)
-        read = (
-            attention[..., :memory] @ v[:, :, :memory] + attention[..., memory:] * v[:, :, start:]
-        )
+        read = attention[..., :-1] @ v[:, :, :memory] + attention[..., -1:] * v[:, :, start:]
         hidden = hidden[:, start:] + self.drop(self.out(read.transpose(1, 2).flatten(2)))
         return hidden + self.drop(self.feed(self.before_feed(hidden))), attention
 

@@ -51,10 +51,14 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def size(model: nn.Module) -> dict[str, int]:
-    """How many parameters a model has, and the bytes of these and all else that it keeps."""
+    """How many parameters a model has, and the bytes of these and all else that it keeps.
+
+    A module that keeps parameters in another form says how many as its `held`.
+    """
     parameters = dict(model.named_parameters())
     kept = dict(_every(dict(chain(parameters.items(), model.named_buffers()))))
+    held = sum(getattr(module, "held", 0) for module in model.modules())
     return {
-        "parameters": sum(each.numel() for each in parameters.values()),
+        "parameters": held + sum(each.numel() for each in parameters.values()),
         "bytes": sum(each.nbytes for each in kept.values()),
     }

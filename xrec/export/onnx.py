@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from xrec import plugins
 from xrec.data.batches import Batch
@@ -27,30 +29,47 @@ SUFFIX = ".onnx"
 
 def write(run: Run, graphs: Sequence[Graph], batch: Batch, folder: Path) -> None:
     """Write a file a graph. Raises RunError where one cannot be traced, or be said in ONNX."""
+    for graph in graphs:
+        given = graph.given(batch)
+        shapes = (({0: "rows"},) * len(given),)  # all of one *argument
+        try:
+            written = program(graph.module(run.model, batch), given, [graph.name], shapes)
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise RunError(
+                f"the model {type(run.model).__name__} cannot be said in ONNX ({cause(error)}): "
+                "choose --format safetensors, which fits any model"
+            ) from error
+        written.save(folder / f"{graph.name}{SUFFIX}")
+
+
+def program(
+    module: nn.Module, given: Mapping[str, Tensor], outputs: Sequence[str], shapes: Any
+) -> torch.onnx.ONNXProgram:
+    """A module of tensors alone as a graph, whose inputs are called as those given are.
+
+    shapes: of each argument, the names of the dimensions that may be of any size, as torch.export
+    takes them. Raises torch.onnx.errors.OnnxExporterError.
+    """
     for name in ("torch", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is raised
-    for graph in graphs:
-        given = tuple(graph.given(batch).values())
-        try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
-                written = torch.onnx.export(
-                    graph.module(run.model, batch),
-                    given,
-                    input_names=graph.inputs,
-                    output_names=[graph.name],
-                    dynamic_shapes=(({0: "rows"},) * len(given),),  # all of one *argument
-                    dynamo=True,
-                    verbose=False,
-                )
-        except torch.onnx.errors.OnnxExporterError as error:
-            said = str(error.__cause__ or error).strip().splitlines()[0]
-            raise RunError(
-                f"the model {type(run.model).__name__} cannot be said in ONNX ({said}): choose "
-                "--format safetensors, which fits any model"
-            ) from error
-        assert written is not None
-        written.save(folder / f"{graph.name}{SUFFIX}")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        written = torch.onnx.export(
+            module,
+            tuple(given.values()),
+            input_names=list(given),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert written is not None
+    return written
+
+
+def cause(error: torch.onnx.errors.OnnxExporterError) -> str:
+    """The first line of what kept a module from becoming a graph."""
+    return str(error.__cause__ or error).strip().splitlines()[0]
 
 
 def read(folder: Path, graph: Graph) -> Scorer:
@@ -59,7 +78,7 @@ def read(folder: Path, graph: Graph) -> Scorer:
         folder / f"{graph.name}{SUFFIX}", providers=["CPUExecutionProvider"]
     )
 
-    def score(batch: Batch) -> torch.Tensor:
+    def score(batch: Batch) -> Tensor:
         given = {name: tensor.numpy() for name, tensor in graph.given(batch).items()}
         return torch.from_numpy(session.run([graph.name], given)[0])
 

@@ -228,7 +228,7 @@ class LanguageModel(nn.Module):
         """
         given = self._given(vectors, present, positions, types)
         *before, last = self.transformer(**given, output_hidden_states=True).hidden_states
-        norm = next((m for n, m in self.transformer.named_modules() if n in FINAL_NORMS), None)
+        norm = next((m for n, m in self._inside.named_modules() if n in FINAL_NORMS), None)
         each = [*(before if norm is None else map(norm, before)), last]
         return [states.masked_fill(~present[..., None], 0) for states in each]
 
@@ -239,10 +239,16 @@ class LanguageModel(nn.Module):
         Raises XrecError where they are not to be found.
         """
         count = self.transformer.config.num_hidden_layers
-        for module in self.transformer.modules():
+        for module in self._inside.modules():
             if isinstance(module, nn.ModuleList) and len(module) == count:
                 return list(module)
         raise XrecError(f"the layers of a '{self.model_type}' model are not where they are sought")
+
+    @property
+    def _inside(self) -> nn.Module:
+        """The transformer, or where another module stands for it, the one that this keeps."""
+        inside: nn.Module = getattr(self.transformer, "beside", self.transformer)
+        return inside
 
     def _given(
         self, vectors: Tensor, present: Tensor, positions: Tensor, types: Tensor

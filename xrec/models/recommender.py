@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import pluggy
 import torch
@@ -29,6 +29,14 @@ from xrec.models.quality import Ranked, ranking_metrics
 from xrec.models.rates import groups
 from xrec.models.slope import Slope
 from xrec.options import TrainOptions
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A part of a model that has a say when all weights are to be the model's own."""
+
+    def settle(self) -> None:
+        """Keep them with the model. Raises XrecError where they cannot be changed any more."""
 
 
 class Recommender(LightningModule):
@@ -75,10 +83,11 @@ class Recommender(LightningModule):
         """Let all weights be the model's own, kept with it, for what changes them after training.
 
         What a language model has learned as adapters is merged into its weights, and those that
-        came from its files are in `state_dict` from now on.
+        came from its files are in `state_dict` from now on. A part whose weights are fixed may
+        raise XrecError.
         """
         for module in self.modules():
-            if isinstance(module, LanguageModel):
+            if module is not self and isinstance(module, Settling):
                 module.settle()
 
     @abstractmethod
