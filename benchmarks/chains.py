@@ -99,8 +99,8 @@ class World:
 FULL = {
     "planted, sequential": World("quickstart", SEQUENTIAL, {}, 256, 20, 60, 20, 40),
     "films, sequential": World("video", SEQUENTIAL, {}, 256, 20, 60, 20, 40),
-    "planted, cross-encoder": World("rerank", CROSS_ENCODER, {}, 128, 20, 24, 12, 24),
-    "films, cross-encoder": World("rerank-films", CROSS_ENCODER, {}, 128, 20, 24, 12, 24),
+    "planted, cross-encoder": World("rerank", CROSS_ENCODER, {}, 224, 20, 24, 12, 24),
+    "films, cross-encoder": World("rerank-films", CROSS_ENCODER, {}, 160, 20, 24, 12, 24),
 }
 
 _TINY = {"users": 60, "items": 100, "events": 8, "history": 6}
@@ -120,7 +120,7 @@ SHORT = {
             "model": {"tokens": 48, "candidates": 4, "rows": 2},
             "train": {"epochs": 1, "validate": 20},
         },
-        64, 4, 4, 3, 6,
+        112, 4, 4, 3, 6,
     ),
 }  # fmt: skip
 
@@ -149,17 +149,14 @@ def settled(model: Recommender) -> Recommender:
     return made.eval()
 
 
-def compiled(model: Recommender, **options: Any) -> Recommender:
-    """A copy whose transformers are compiled, for rows of any length; options are torch.compile's.
-
-    It compiles when it is first asked.
-    """
+def compiled(model: Recommender) -> Recommender:
+    """A copy whose transformers are compiled, for rows of any length, when it is first asked."""
     made = copy.deepcopy(model)
     for module in list(made.modules()):
         if isinstance(module, LanguageModel):
-            module.transformer.compile(dynamic=True, **options)
+            module.transformer.compile(dynamic=True)
         elif isinstance(module, Layer):
-            module.compile(dynamic=True, **options)
+            module.compile(dynamic=True)
     return made
 
 

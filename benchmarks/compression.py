@@ -7,7 +7,7 @@ Models of four recipes, `sequential` and `cross_encoder`, of the planted world a
                 the paired gap to fp32 with its own
     bytes       of all numbers that the model keeps, in memory as in its file
     latency     of ranking one user's request, which for the cross-encoder is re-ranking what is
-                retrieved: fp32 eager, fp32 under torch.compile (as it is, and with frozen weights)
+                retrieved: fp32 eager, fp32 under torch.compile
                 and all chains take turns on the same requests
     drift       Spearman's correlation, over a row's features, of the model's explanations with
                 those that the fp32 model gets for the same recommendations, mean over users: of
@@ -22,7 +22,7 @@ in the user's cache and not done again. The best chain of a cross-encoder is wit
 NDCG@10 on the users who validate and on those who test, and furthest ahead of 4 x fewer bytes, 3 x
 quicker than eager and as quick as compiled, in which of these it does worst. Ends with JSON, of the
 last cross-encoder and, under `worlds`, of each: chain; bytes_ratio and speed_ratio, fp32 eager over
-it; speed_ratio_compiled, the quicker compiled fp32 over it; ndcg_loss, relative;
+it; speed_ratio_compiled, compiled fp32 over it; ndcg_loss, relative;
 explanation_rank_correlation, of Shapley values.
 """
 
@@ -43,7 +43,6 @@ from points import (
     COMPILED,
     DRAWN,
     EAGER,
-    FROZEN,
     GRADIENTS,
     SHAPLEY,
     WARM_UP,
@@ -63,7 +62,7 @@ PACKAGES = (
 )
 HEAD = (
     *("", "MB", "x", "NDCG@10 [95 %]", "gap to fp32, paired", "loss", "ms (quartiles)"),
-    *("x eager [quartiles]", "x compiled", "x frozen", "Shapley, rank", "gradients, rank"),
+    *("x eager [quartiles]", "x compiled", "Shapley, rank", "gradients, rank"),
 )
 RECOMPILED = 128  # times that one piece of code may be: all sides' models are of the same code
 
@@ -160,7 +159,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _between(row, "gap", 4),
         f"{row['loss']:.1%}",
         f"{row['ms']:.4g} ({row['ms low']:.4g} to {row['ms high']:.4g})",
-        *(_between(row, f"wall times {than}", 2) for than in (EAGER, COMPILED, FROZEN)),
+        *(_between(row, f"wall times {than}", 2) for than in (EAGER, COMPILED)),
         _between(row, SHAPLEY if SHAPLEY in row else DRAWN, 3),
         _between(row, GRADIENTS, 3),
     ]

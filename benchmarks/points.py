@@ -28,8 +28,8 @@ from xrec.runs.run import Run
 from xrec_plugins.explainers.fast_shapley import FastShapley
 from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
 
-EAGER, COMPILED, FROZEN = "fp32", "fp32, compiled", "fp32, compiled, frozen"
-FP32 = (EAGER, COMPILED, FROZEN)
+EAGER, COMPILED = "fp32", "fp32, compiled"
+FP32 = (EAGER, COMPILED)
 SHAPLEY, GRADIENTS, DRAWN = "fast_shapley", "integrated_gradients", "fast_shapley, other seed"
 CLOSE = 1e-3  # by which compiled logits may differ from those that they stand for
 WARM_UP = 2  # times that each side ranks every row before anything is timed
@@ -75,11 +75,10 @@ def sides(world: World, out: Any) -> tuple[list[Side], dict[str, str]]:
         before = told[0]["before"][QUALITY]
         found.append(Side(name, made, made.model, told[-1]["after"][QUALITY]))
     model = settled(run.trained)
-    made_fast = {COMPILED: compiled(model), FROZEN: compiled(model, options={"freezing": True})}
-    for name, fast in made_fast.items():
-        _check(name, fast, model, asked(world, run)[0])
-    fp32 = {EAGER: model, **made_fast}
-    return [*(Side(name, run, each, before) for name, each in fp32.items()), *found], refused
+    fast = compiled(model)
+    _check(fast, model, asked(world, run)[0])
+    fp32 = [Side(EAGER, run, model, before), Side(COMPILED, run, fast, before)]
+    return [*fp32, *found], refused
 
 
 def asked(world: World, run: Run) -> list[Batch]:
@@ -89,11 +88,11 @@ def asked(world: World, run: Run) -> list[Batch]:
 
 
 @torch.no_grad()
-def _check(name: str, fast: Recommender, model: Recommender, row: Batch) -> None:
+def _check(fast: Recommender, model: Recommender, row: Batch) -> None:
     """Raise XrecError where a compiled model says other than the model it is of."""
     apart = float((fast.catalogue(row) - model.catalogue(row)).abs().max())
     if apart > CLOSE:
-        raise XrecError(f"{name} says other than fp32: a logit differs by {apart:.2g}")
+        raise XrecError(f"{COMPILED} says other than {EAGER}: a logit differs by {apart:.2g}")
 
 
 @torch.no_grad()
