@@ -139,6 +139,7 @@ class ReportOptions:
         default_factory=lambda: [
             "summary",
             "training",
+            "compression",
             "quality",
             "fidelity",
             "recommendations",

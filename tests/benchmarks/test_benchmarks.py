@@ -161,3 +161,32 @@ def test_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (name, *_) = (column for column in rows.columns if column.startswith("shapley_rank"))
     assert sound[name].mean() > 0.8
     assert (sound[name] + flipped[name]).abs().max() < 1e-6
+
+
+def test_compression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for package in ("torchao", "peft"):
+        pytest.importorskip(package)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = figures("compression", tmp_path)
+    rows = pl.read_csv(tmp_path / "compression.csv", infer_schema_length=None)
+    assert not rows.filter(part="refused").height
+    points = rows.filter(part="point")
+    assert set(points["world"]) == {"planted, sequential", "planted, cross-encoder"}
+    mine = points.filter(world="planted, cross-encoder", chain=found["chain"])
+    plain = points.filter(world="planted, cross-encoder", chain="fp32")
+    assert found["bytes_ratio"] == pytest.approx(plain["bytes"][0] / mine["bytes"][0], abs=0.01)
+    assert found["bytes_ratio"] > 2
+    loss = 1 - mine["ndcg10"][0] / plain["ndcg10"][0]
+    assert found["ndcg_loss"] == pytest.approx(loss, abs=1e-4)
+    assert -1 <= found["explanation_rank_correlation"] <= 1
+    turns = rows.filter(part="turn", world="planted, cross-encoder")
+    taken = {
+        chain: turns.filter(chain=chain).sort("turn")["wall_s"] for chain in set(turns["chain"])
+    }
+    for name, other in (("speed_ratio", "fp32"), ("speed_ratio_compiled", "fp32, compiled")):
+        ratio = (taken[other] / taken[found["chain"]]).median()
+        assert found[name] == pytest.approx(ratio, abs=0.01)
+    users = pl.read_parquet(tmp_path / "compression.parquet")
+    gains = users.filter(world="planted, cross-encoder", chain=found["chain"], measure="ndcg@10")
+    assert gains["value"].mean() == pytest.approx(mine["ndcg10"][0])
+    assert (tmp_path / "compression.png").read_bytes().startswith(b"\x89PNG")
