@@ -11,26 +11,19 @@ import torch
 from scipy.stats import entropy
 from tongues import DECODERS, ENCODERS, saved, word_pieces
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoModel
 
-from xrec import Recipe, run
 from xrec.compress.state import flat, size
 from xrec.data.module import Data
-from xrec.errors import RecipeError, XrecError
 from xrec.explain.target import logit
-from xrec.fidelity.correlation import likeness, spearman
-from xrec.filling import fill
 from xrec.models.language import LanguageModel
 from xrec.models.recommender import Recommender
-from xrec.runs.finetuning import finetune
-from xrec.runs.run import Run
 from xrec.testing import check_model, small_data
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.compressors import matching
 from xrec_plugins.compressors.distil import Distil
 from xrec_plugins.compressors.shown import show
-from xrec_plugins.compressors.student import places, shallower, stack
+from xrec_plugins.compressors.student import places, shallower
 from xrec_plugins.compressors.teaching import TERMS, Teaching
 from xrec_plugins.encoders.pretrained import Pretrained
 from xrec_plugins.explainers.gradient_x_input import GradientXInput
