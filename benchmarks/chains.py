@@ -27,44 +27,46 @@ TRAINING = ("name", "seed", "data", "encoder", "model", "tasks", "train")
 Step = Mapping[str, Any]
 Chains = Mapping[str, Sequence[Step]]
 
-INT8 = {"name": "quantise", "form": "int8", "embeddings": True}
-DYNAMIC = {"name": "quantise", "form": "int8_dynamic", "embeddings": True, "compile": True}
-INT4 = {"name": "quantise", "form": "int4", "embeddings": True}
-ONNX = {"name": "onnx", "precision": "int8"}
+INT8 = {"name": "quantise", "to": "int8"}
+DYNAMIC = {"name": "quantise", "to": "int8_dynamic", "compile": True}
+INT4 = {"name": "quantise", "to": "int4"}
+
+_STUDENT = {"name": "distil", "layers": 1, "epochs": 5}
+_THINNED = {"name": "structured_pruning", "heads": 0.5, "width": 0.5, "epochs": 5, "lr": 1e-3}
+_RANKED = {"name": "low_rank", "ratio": 0.5, "embeddings": True, "epochs": 5, "lr": 1e-3}
 
 #: Chains of the sequential model, which is small: two layers of width 64 beside the item texts.
 SEQUENTIAL: Chains = {
     "int8": [INT8],
-    "int8 straight-through": [{**INT8, "form": "int8_dynamic", "straight_through": True}],
-    "int8 dynamic, compiled": [DYNAMIC],
     "int4": [INT4],
-    "distil": [{"name": "distil", "layers": 1, "epochs": 3}],
-    "distil, int8": [{"name": "distil", "layers": 1, "epochs": 3}, INT8],
-    "prune": [{"name": "structured_pruning", "width": 0.5, "epochs": 3}],
-    "prune, int8": [{"name": "structured_pruning", "width": 0.5, "epochs": 3}, INT8],
-    "low rank, int8": [{"name": "low_rank", "ratio": 0.5, "epochs": 3}, INT8],
-    "onnx int8": [ONNX],
+    "int8 dynamic, compiled": [DYNAMIC],
+    "int8 dynamic, straight-through": [{**DYNAMIC, "straight_through": True}],
+    "onnx": [{"name": "onnx"}],
+    "distil": [_STUDENT],
+    "distil by explanations": [{**_STUDENT, "explanations": 1.0}],
+    "distil, int8": [_STUDENT, INT8],
+    "prune, int8": [_THINNED, INT8],
+    "low rank, int8": [_RANKED, INT8],
 }
+
+#: A step of training reads few rows: each row is a user with an item, in words.
+_TAUGHT = {"name": "distil", "layers": 3, "rows": 4, "rivals": 3, "epochs": 3, "lr": 1e-4}
+_PRUNED = {"name": "structured_pruning", "width": 0.5, "heads": 0.33, "batches": 16, "rows": 8}
+_FACTORED = {"name": "low_rank", "ratio": 0.6, "whiten": True, "epochs": 1}
+_ONNX = {"name": "onnx", "precision": "int8"}
 
 #: Chains of the cross-encoder: six layers of width 384, half of its weights in word embeddings.
 CROSS_ENCODER: Chains = {
     "int8": [INT8],
-    "int8 dynamic": [{**DYNAMIC, "compile": False}],
-    "int8 dynamic, compiled": [DYNAMIC],
     "int4": [INT4],
-    "onnx int8": [ONNX],
-    "distil": [{"name": "distil", "layers": 3, "epochs": 3}],
-    "distil, int8 dynamic, compiled": [{"name": "distil", "layers": 3, "epochs": 3}, DYNAMIC],
-    "distil, onnx int8": [{"name": "distil", "layers": 3, "epochs": 3}, ONNX],
-    "prune": [{"name": "structured_pruning", "width": 0.5, "epochs": 2}],
-    "prune, int8 dynamic, compiled": [
-        {"name": "structured_pruning", "width": 0.5, "epochs": 2},
-        DYNAMIC,
-    ],
-    "low rank, int8 dynamic, compiled": [
-        {"name": "low_rank", "ratio": 0.5, "embeddings": True, "epochs": 2},
-        DYNAMIC,
-    ],
+    "int8 dynamic, compiled": [DYNAMIC],
+    "onnx int8": [_ONNX],
+    "distil": [_TAUGHT],
+    "distil, int8 dynamic, compiled": [_TAUGHT, DYNAMIC],
+    "distil, onnx int8": [_TAUGHT, _ONNX],
+    "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 1.0}, DYNAMIC],
+    "prune, int8 dynamic, compiled": [_PRUNED, DYNAMIC],
+    "low rank, int8 dynamic, compiled": [_FACTORED, DYNAMIC],
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 
@@ -48,6 +49,24 @@ def test_only_what_requires_a_gradient_moves_and_options_stay(tiny_run) -> None:
     assert (model.options, model.hook) == (options, hook)
     for name, tensor in model.state_dict().items():
         assert name == "query" or torch.equal(tensor, before[name])
+
+
+def test_rates_of_parts_keep_their_ratio(tiny_run) -> None:
+    model = copy.deepcopy(tiny_run.model)
+    model.options = replace(model.options, lr=1e-3, rates={"query": 1e-2})
+    seen: list[dict[float, int]] = []
+
+    class Watching:
+        @hookimpl
+        def xrec_optimizer(self, module, optimizer):
+            seen.append({each["lr"]: len(each["params"]) for each in optimizer.param_groups})
+
+    finetune(model, tiny_run.data, 1, 1e-4, lambda text: None, [Watching()])
+    (rates,) = seen
+    assert {round(rate, 6): count == 1 for rate, count in rates.items()} == {
+        1e-4: False,
+        1e-3: True,
+    }
 
 
 def test_the_run_s_own_hooks_are_not_called(tiny_run) -> None:

@@ -26,14 +26,16 @@ def finetune(
 ) -> list[dict[str, Any]]:
     """Train what of `model` requires a gradient, in place, as `train:` says but for epochs and lr.
 
-    It is left with the best weights by `train.monitor`, those that it begins with among them, in
-    evaluation mode. hooks: objects with lifecycle hooks, such as an `xrec_loss`, that are called
-    meanwhile in place of the run's. Returns each epoch's figures, the first of the beginning.
+    Rates of parts keep their ratio to lr. It is left with the best weights by `train.monitor`,
+    those that it begins with among them, in evaluation mode. hooks: objects with lifecycle hooks,
+    such as an `xrec_loss`, that are called meanwhile in place of the run's. Returns each epoch's
+    figures, the first of the beginning.
 
     Raises TrainingError as training does.
     """
     options, hook = model.options, model.hook
-    model.options = replace(options, lr=lr, epochs=epochs)
+    rates = {name: rate * lr / options.lr for name, rate in options.rates.items()}
+    model.options = replace(options, lr=lr, rates=rates, epochs=epochs)
     model.use(plugins.new_manager(hooks))
     best = BestWeights(options.monitor, tell)
     try:
