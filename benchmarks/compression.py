@@ -130,8 +130,9 @@ def measured(
 def of_users(side: Side, alike: Mapping[str, torch.Tensor]) -> list[pl.DataFrame]:
     """What was measured of each user: the gain, and how alike an explanation is."""
     parts = {"ndcg@10": side.gains(), **{name: each.numpy() for name, each in alike.items()}}
+    schema = {"chain": pl.String, "measure": pl.String, "value": pl.Float64}
     return [
-        pl.DataFrame({"chain": side.name, "measure": name, "value": values}, strict=False)
+        pl.DataFrame({"chain": side.name, "measure": name, "value": values}, schema)
         for name, values in parts.items()
     ]
 
