@@ -18,6 +18,7 @@ from xrec.errors import XrecError
 from xrec.models.language import LanguageModel
 from xrec.models.recommender import Recommender
 from xrec.models.slope import Slope
+from xrec_plugins.compressors.rounded_table import RoundedTable
 from xrec_plugins.compressors.seen import observe
 from xrec_plugins.compressors.smoothed import maps, smooth
 from xrec_plugins.models.sequential import Layer
@@ -46,11 +47,12 @@ class Onnx:
     These are the transformers of language models, and the layers of sequential models, those always
     in float32. Gradients and attention maps are computed by PyTorch, with the same weights.
 
-    Options: precision, "fp32" or "int8": weights by columns, and what they are multiplied with as
-    it comes, evened out before by how large it was on training batches; tolerance, the largest
-    difference of a logit from the model's before, on validation queries: in logits for fp32, by
-    default 1e-4, and as a share of their standard deviation for int8, by default 0.5;
-    straight_through, whether int8 has gradients, which are those of its weights in float32.
+    Options: precision, "fp32" or "int8": word vectors a row at a time, weights a column at a time,
+    and what they are multiplied with as it comes, evened out before by how large it was on training
+    batches; tolerance, the largest difference of a logit from the model's before, on validation
+    queries: in logits for fp32, by default 1e-4, and as a share of their standard deviation for
+    int8, by default 0.5; straight_through, whether int8 has gradients, which are those of its
+    weights in float32.
     """
 
     precision: str = "fp32"
@@ -108,12 +110,14 @@ class Onnx:
 
     def _serve(self, model: Recommender, name: str, graph: Tensor) -> None:
         """Put a graph in the place of a part."""
-        part = model.get_submodule(name)
+        part: Any = model.get_submodule(name)
         if isinstance(part, Layer):
             served: Served = ServedLayer(part, graph, True, {})
         else:
-            words = {"words": part.get_input_embeddings()}  # type: ignore[operator]
+            if self._int8:
+                part.set_input_embeddings(_smaller(part.get_input_embeddings()))
             through = self.straight_through or not self._int8
+            words = {"words": part.get_input_embeddings()}
             served = ServedTransformer(part, graph, through, words)
         model.set_submodule(name, served.eval())
 
@@ -186,6 +190,12 @@ def _smooth(model: Recommender, data: Data) -> None:
     for at, part in parts.items():
         mine = {n.removeprefix(f"{at}."): v for n, v in largest.items() if n.startswith(f"{at}.")}
         smooth(part, mine)
+
+
+def _smaller(words: nn.Embedding) -> nn.Embedding:
+    """A table of vectors in integers, if that is smaller, as it is not where it was factorised."""
+    made = RoundedTable.of(words, words.num_embeddings)
+    return made if made.nbytes < sum(each.nbytes for each in words.parameters()) else words
 
 
 class _OneText(nn.Module):

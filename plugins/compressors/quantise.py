@@ -54,7 +54,8 @@ class Quantise:
     embeddings: round embedding tables too, to rows of int8 with a scale each.
     only: names of modules, or patterns of them ("language.*.query"), to round these and all that is
         within them, and nothing else; everything, if there is none.
-    compile: compile the model's layers when they are first used, which takes a minute or so.
+    compile: compile the model's layers when they are first used, which takes a minute or so; where
+        a gradient is wanted they are not.
     straight_through: of int8_dynamic, let gradients through as if values were not rounded.
     """
 
@@ -251,7 +252,25 @@ def _compile(model: Recommender) -> None:
             "as g++, or set it to false"
         ) from error
     for layer in layers:
-        layer.compile(dynamic=True)
+        _compile_without_gradient(layer)
+
+
+def _compile_without_gradient(layer: nn.Module) -> None:
+    """Let a layer be compiled for calls that need no gradient.
+
+    A backward pass takes minutes to compile, and would be of what the compiler makes of rounding.
+    It takes the place of `Module.compile`'s own, which copies of the module go without. The layer
+    learns no more: explainers see to that, and would find no code for it if it had learned before.
+    """
+    layer.requires_grad_(False)
+    layer.compile(dynamic=True)
+    compiled = layer._compiled_call_impl
+    assert compiled is not None
+
+    def call(*given: Any, **named: Any) -> Any:
+        return (layer._call_impl if torch.is_grad_enabled() else compiled)(*given, **named)
+
+    layer._compiled_call_impl = call
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:

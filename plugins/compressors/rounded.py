@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any, Self
 
 import torch
@@ -25,7 +26,8 @@ class Rounded(TorchAOBaseTensor):
     """A weight (N, K) that is kept as integers with scales.
 
     A model may read it in ways that integers are not made for, as when it adds a table to its
-    values: it is then given the numbers that they stand for. It never learns.
+    values: it is then given the numbers that they stand for. It never learns, whatever is asked of
+    it, so that a gradient can be had of the rest of the model and that be trained on.
     """
 
     def dequantize(self) -> Tensor:
@@ -37,10 +39,12 @@ class Rounded(TorchAOBaseTensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is functional.linear:  # torchao looks for a bias by its place alone
-            values, weight, bias = _of_linear(*args, **(kwargs or {}))
-            args, kwargs = (values, _still(weight), bias), {}
-        elif func is functional.embedding:
-            args = (args[0], _still(args[1]), *args[2:])
+            args, kwargs = _of_linear(*args, **(kwargs or {})), {}
+        elif func is Tensor.requires_grad_:
+            args, kwargs = (args[0], False), {}
+        elif func is Tensor.detach and torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):  # in which torch cannot detach a tensor of parts
+                return super().__torch_function__(func, types, args, kwargs or {})
         return super().__torch_function__(func, types, args, kwargs or {})
 
     @classmethod
@@ -52,6 +56,13 @@ class Rounded(TorchAOBaseTensor):
             return super().__torch_dispatch__(func, types, args, kwargs or {})
         plain = tree_map_only(Rounded, lambda each: each.dequantize(), (args, kwargs or {}))
         return func(*plain[0], **plain[1])
+
+    def _stable_hash_for_caching(self) -> str:
+        """What torch.compile keeps its code by: all that is known of the weight but its numbers."""
+        names, rest = self.__tensor_flatten__()
+        parts = [(n, p.shape, p.stride(), p.dtype) for n in names for p in [getattr(self, n)]]
+        known = (type(self).__qualname__, self.requires_grad, self.device, parts, rest)
+        return sha256(repr(known).encode()).hexdigest()
 
 
 @Rounded.implements(aten._to_copy.default)
@@ -130,10 +141,6 @@ def _of_linear(
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     return input, weight, bias
-
-
-def _still(weight: Tensor) -> Tensor:
-    return weight.detach() if weight.requires_grad else weight
 
 
 class Int4(Rounded):

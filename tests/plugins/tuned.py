@@ -14,7 +14,8 @@ from xrec_plugins.encoders.pretrained import Pretrained
 from xrec_plugins.models.cross_encoder import CrossEncoder
 from xrec_plugins.models.sequential import Sequential
 
-OPTIONS = {"tokens": 64, "item_tokens": 9, "candidates": 4, "rows": 3, "retriever": {"width": 16}}
+RETRIEVER = {"width": 16, "layers": 1}
+OPTIONS = {"tokens": 64, "item_tokens": 9, "candidates": 4, "rows": 3, "retriever": RETRIEVER}
 
 
 def told(text: str) -> None:
@@ -43,7 +44,7 @@ def cross_encoder(place: Path, tune: str = "full") -> Recommender:
 
 def sequential(place: Path, tune: str = "full") -> Recommender:
     """A sequential model whose encoder learns, untrained, settled, in evaluation mode."""
-    return _settled(Sequential(width=16), place, tune)
+    return _settled(Sequential(**RETRIEVER), place, tune)  # type: ignore[arg-type]
 
 
 def _settled(architecture: CrossEncoder | Sequential, place: Path, tune: str) -> Recommender:
