@@ -15,7 +15,7 @@ from xrec import hookimpl, plugins
 from xrec.compress.compressor import Tell
 from xrec.data.module import Data
 from xrec.errors import XrecError
-from xrec.models.language import LanguageModel
+from xrec.models.language import LanguageModel, eager
 from xrec.models.recommender import Recommender
 from xrec.models.slope import Slope
 from xrec_plugins.compressors.rounded_table import RoundedTable
@@ -234,7 +234,8 @@ def _transformer(language: LanguageModel, name: str, int8: bool) -> Tensor:
     given = _called(language)
     body = _OneText(language.transformer, list(given), language.kind == "decoder")
     shapes = (({1: ANY},) * len(given),)  # all of one *argument
-    return _graph(name, body, given, ["states"], shapes, int8)
+    with eager(language.transformer):  # in fewer steps than ONNX has PyTorch's fused attention in
+        return _graph(name, body, given, ["states"], shapes, int8)
 
 
 def _layer(layer: Layer, name: str) -> Tensor:

@@ -20,6 +20,7 @@ class RoundedTable(nn.Embedding):
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__(rows, 1)
+        self.held = rows * width  # numbers
         self.register_buffer("integers", torch.zeros(rows, width, dtype=torch.int8))
 
     @classmethod

@@ -215,7 +215,7 @@ class LanguageModel(nn.Module):
         What the rows of absent tokens say is of no account.
         """
         given = self._given(vectors, present, positions, types)
-        with _eager(self.transformer):
+        with eager(self.transformer):
             told = self.transformer(**given, output_attentions=True)
         return told.last_hidden_state.masked_fill(~present[..., None], 0), list(told.attentions)
 
@@ -500,7 +500,7 @@ def still(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _eager(transformer: Any) -> Iterator[None]:
+def eager(transformer: Any) -> Iterator[None]:
     """Compute attention step by step for a while: faster ways do not show it."""
     before = transformer.config._attn_implementation
     transformer.set_attn_implementation("eager")
