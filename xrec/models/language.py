@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,6 +18,9 @@ from torch.nn import functional
 
 from xrec.errors import XrecError
 from xrec.models.family import Family
+
+for _name in ("torch.utils._pytree", "torchao"):  # which transformers imports where it is there
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 TUNES = ("frozen", "lora", "full")
 POOLINGS = ("auto", "mean", "last", "first")
