@@ -68,6 +68,7 @@ CROSS_ENCODER: Chains = {
     "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 1.0}, DYNAMIC],
     "prune, int8 dynamic, compiled": [_PRUNED, DYNAMIC],
     "trim, int8 dynamic, compiled": [_TRIMMED, DYNAMIC],
+    "trim, onnx int8": [_TRIMMED, _ONNX],
     "low rank, int8 dynamic, compiled": [_FACTORED, DYNAMIC],
 }
 
@@ -81,6 +82,7 @@ FILMS: Chains = {
         "distil",
         "distil, int8 dynamic, compiled",
         "trim, int8 dynamic, compiled",
+        "trim, onnx int8",
     )
 }
 
