@@ -136,7 +136,9 @@ class Quantise:
         return list(chosen)
 
     def _may(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind whose weight may be rounded."""
+        """Whether a module is of a kind whose weight may be rounded; a scale a number saves none."""
+        if isinstance(module, nn.Linear | Conv1D | nn.Embedding) and _width(module) == 1:
+            return False
         if isinstance(module, nn.Embedding):
             return self.embeddings and module.max_norm is None  # which rewrites rows as it reads
         linear = isinstance(module, nn.Linear | Conv1D)

@@ -392,6 +392,15 @@ def test_only_what_is_named_is_rounded(shelf) -> None:
     }
 
 
+def test_rows_of_one_number_stay_as_they_are(shelf) -> None:
+    """As pruning leaves a table with a column for each head, where one head is left."""
+    model = shelf("sequential")
+    model.layers[0].distance = nn.Embedding(8, 1)
+    made = Quantise().compress(model, small_data(), nothing)
+    assert not isinstance(made.layers[0].distance.weight, Rounded)
+    assert isinstance(made.layers[0].out.weight, Rounded)
+
+
 def test_gpt2s_own_kind_of_layer_is_rounded_as_others(shelf) -> None:
     plain = shelf("gpt2")
     model = _rounded(Quantise(only=["language.*.c_fc"]), plain)
