@@ -51,7 +51,10 @@ SEQUENTIAL: Chains = {
 
 #: A step of training reads few rows: each row is a user with an item, in words.
 _TAUGHT = {"name": "distil", "layers": 3, "rows": 4, "rivals": 3, "epochs": 3, "lr": 1e-4}
-_PRUNED = {"name": "structured_pruning", "width": 0.5, "heads": 0.33, "batches": 16, "rows": 8}
+_PRUNED = {
+    **{"name": "structured_pruning", "only": ["language"], "batches": 16, "rows": 8},
+    **{"width": 0.5, "heads": 0.33, "lr": 5e-5},
+}
 _TRIMMED = {**_PRUNED, "width": 0.25, "heads": 0.17, "epochs": 0}
 _FACTORED = {"name": "low_rank", "ratio": 0.6, "whiten": True, "epochs": 1}
 _ONNX = {"name": "onnx", "precision": "int8"}
@@ -67,6 +70,7 @@ CROSS_ENCODER: Chains = {
     "distil, onnx int8": [_TAUGHT, _ONNX],
     "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 1.0}, DYNAMIC],
     "prune, int8 dynamic, compiled": [_PRUNED, DYNAMIC],
+    "prune, onnx int8": [_PRUNED, _ONNX],
     "trim, int8 dynamic, compiled": [_TRIMMED, DYNAMIC],
     "trim, onnx int8": [_TRIMMED, _ONNX],
     "low rank, int8 dynamic, compiled": [_FACTORED, DYNAMIC],
@@ -81,6 +85,7 @@ FILMS: Chains = {
         "onnx int8",
         "distil",
         "distil, int8 dynamic, compiled",
+        "prune, onnx int8",
         "trim, int8 dynamic, compiled",
         "trim, onnx int8",
     )
