@@ -52,8 +52,13 @@ SEQUENTIAL: Chains = {
 #: A step of training reads few rows: each row is a user with an item, in words.
 _TAUGHT = {"name": "distil", "layers": 3, "rows": 4, "rivals": 3, "epochs": 3, "lr": 1e-4}
 _PRUNED = {
-    **{"name": "structured_pruning", "only": ["language"], "batches": 16, "rows": 8},
-    **{"width": 0.5, "heads": 0.33, "lr": 5e-5},
+    "name": "structured_pruning",
+    "only": ["language"],
+    "width": 0.5,
+    "heads": 0.33,
+    "batches": 16,
+    "rows": 8,
+    "lr": 5e-5,
 }
 _TRIMMED = {**_PRUNED, "width": 0.25, "heads": 0.17, "epochs": 0}
 _FACTORED = {"name": "low_rank", "ratio": 0.6, "whiten": True, "epochs": 1}

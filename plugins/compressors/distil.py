@@ -19,6 +19,7 @@ from xrec.compress.compressor import Tell
 from xrec.compress.state import size
 from xrec.data.module import Data
 from xrec.errors import XrecError, nearest
+from xrec.models.rates import starts
 from xrec.models.recommender import Recommender
 from xrec.runs.finetuning import finetune
 from xrec_plugins.compressors.student import KEPT, Resizable, places, shallower, stack
@@ -144,17 +145,21 @@ class Distil:
 def _taught(student: Recommender, teaching: Teaching) -> Iterator[Teaching]:
     """Within, what teaching learns is part of the student, of which retrievers do not learn.
 
-    All that learns does so at one rate.
+    Rates of parts that do not learn, as of retrievers, or of adapters that were merged, are left
+    out.
     """
     others = [m for m in student.modules() if isinstance(m, Recommender) and m is not student]
     frozen = [p for each in others for p in each.parameters() if p.requires_grad]
     options = student.options
-    student.options = replace(options, rates={})
     student.add_module("teaching", teaching)
     for each in others:
         each.eval()
     for parameter in frozen:
         parameter.requires_grad_(False)
+    learning = [name for name, each in student.named_parameters() if each.requires_grad]
+    known = {start for name in learning for start in starts(name)}
+    rates = {name: rate for name, rate in options.rates.items() if name in known}
+    student.options = replace(options, rates=rates)
     try:
         yield teaching
     finally:

@@ -8,16 +8,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import seed_everything
 from scipy.stats import entropy
 from tongues import DECODERS, ENCODERS, saved, word_pieces
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from xrec import Recipe, run
+from xrec.compress.chain import rebuilt, take
 from xrec.compress.state import flat, size
 from xrec.data.module import Data
+from xrec.errors import RecipeError, XrecError
 from xrec.explain.target import logit
+from xrec.fidelity.correlation import likeness, spearman
+from xrec.filling import fill
 from xrec.models.language import LanguageModel
 from xrec.models.recommender import Recommender
+from xrec.options import DataOptions, TrainOptions
+from xrec.plugins import factory
+from xrec.runs.finetuning import finetune
+from xrec.runs.run import Run
 from xrec.testing import check_model, small_data
 from xrec.testing.world import SmallEncoder
 from xrec_plugins.compressors import matching
@@ -74,11 +84,9 @@ def deep(model_type: str, folder: Path) -> Path:
     saved(model_type, folder, word_pieces(texts) if model_type in ENCODERS else None)
     torch.manual_seed(0)
     config = AutoModel.from_pretrained(folder).config
-    shallow = {each: getattr(config, each, None) for each in ("layer_types",)}
+    if kinds := getattr(config, "layer_types", None):
+        config.layer_types = [*kinds, kinds[0]]
     config.num_hidden_layers = 3
-    for name, kinds in shallow.items():
-        if kinds:
-            setattr(config, name, [kinds[0], kinds[-1], kinds[0]])
     AutoModel.from_config(config).save_pretrained(folder)
     return folder
 
@@ -139,7 +147,7 @@ def test_a_narrower_student_is_as_large_as_a_fresh_model_of_its_sizes() -> None:
 
 @pytest.mark.parametrize("family", LAYERED)
 def test_a_language_model_with_fewer_layers_is_what_transformers_makes_of_these(shelf, family):
-    """Beside a model built by transformers with two layers, and given the first's and the last's."""
+    """Beside one that transformers builds with two layers, given the first's and the last's."""
     language = LanguageModel.load(shelf(family))
     language.settle()
     held = next(m for m in language.modules() if isinstance(m, nn.ModuleList))
@@ -321,6 +329,7 @@ def test_teaching_leaves_a_retriever_and_the_model_as_they_were(shelf) -> None:
     data = small_data(history=4)
     model = crossed(shelf("bert"), data)
     learns = [p.requires_grad for p in model.parameters()]
+    model.options = replace(model.options, rates={"retriever": 0.1, "heads": 1e-2})
     options, before = model.options, {n: t.clone() for n, t in flat(model.retriever).items()}
     distil = Distil(layers=1, epochs=1, rows=3, rivals=1, hidden=1, attention=1, explanations=1)
     made = distil.compress(copy.deepcopy(model), data, nothing)
@@ -365,3 +374,146 @@ def test_a_language_model_that_reads_texts_alone_is_taught_through_them(shelf) -
     made = distil.compress(model, data, nothing)
     check_model(made, data.queries("test").rows(slice(0, 3)))
     assert torch.allclose(made.texts, made.reading.everything())
+
+
+# What is learned
+
+
+@pytest.fixture(scope="module")
+def taught() -> tuple[Recommender, Data]:
+    """A model of two layers, trained on a small planted world."""
+    tables = factory("dataset", "planted")(users=200, items=100, events=12).load()
+    train = TrainOptions(batch=32, negatives=16)
+    data = Data(tables, DataOptions(history=10), train)
+    seed_everything(0, verbose=False)
+    encoder = SmallEncoder()
+    model = Sequential(16, 2).build(data, encoder.encode(data.texts), encoder)
+    finetune(model.train(), data, 6, 1e-2, nothing)
+    return model.eval(), data
+
+
+def alike(one: Recommender, other: Recommender) -> float:
+    """The mean rank correlation of what two models say of the catalogue, over test users."""
+    batch = one.data_module.queries("test")
+    with torch.no_grad():
+        said, wanted = one.catalogue(batch)[:, 1:], other.catalogue(batch)[:, 1:]
+    return float(spearman(said, wanted, torch.ones_like(said, dtype=torch.bool)).mean())
+
+
+def reasons_alike(one: Recommender, other: Recommender) -> float:
+    """The mean rank correlation of their explanations, over test users."""
+    batch = one.data_module.queries("test")
+    mine, theirs = (
+        GradientXInput().explain(each, each.embed(batch), logit) for each in (one, other)
+    )
+    return float(likeness(mine.values, theirs.values, theirs.present).nanmean())
+
+
+def schooled(taught, **options) -> Recommender:
+    model, data = taught
+    seed_everything(0, verbose=False)
+    return Distil(layers=1, epochs=4, lr=1e-2, **options).compress(
+        copy.deepcopy(model), data, nothing
+    )
+
+
+def test_a_taught_student_says_what_its_teacher_does(taught) -> None:
+    """More so than one that learned as long from the data alone, or not at all."""
+    model, data = taught
+    student = schooled(taught, width=8, rivals=16)
+    seed_everything(0, verbose=False)
+    fresh = Distil(layers=1, width=8).student(copy.deepcopy(model)).eval()
+    untaught = alike(fresh, model)
+    finetune(fresh.train(), data, 4, 1e-2, nothing)
+    by_itself = alike(fresh.eval(), model)
+    assert alike(student, model) > by_itself + 0.2
+    assert alike(student, model) > untaught + 0.2
+
+
+def test_a_student_taught_explanations_keeps_them(taught) -> None:
+    """Its reasons on held-out users are more like the teacher's; it says no less what that says."""
+    model, _ = taught
+    without = schooled(taught, rivals=16)
+    with_them = schooled(taught, rivals=16, explanations=0.3)
+    assert reasons_alike(with_them, model) > reasons_alike(without, model) + 0.05
+    assert alike(with_them, model) > alike(without, model) - 0.05
+
+
+# Runs
+
+
+def test_a_run_builds_students_again_bit_by_bit(tiny_recipe, tmp_path) -> None:
+    """Fewer layers, and then a narrower student of that student."""
+    bound = {"name": "distil", "epochs": 1, "max_quality_drop": 1}
+    steps = [{**bound, "layers": 2, "hidden": 1}, {**bound, "layers": 1, "width": 8, **EVERY}]
+    given = {**Recipe.load(tiny_recipe).resolved, "compress": steps}
+    given["model"] = {"name": "sequential", "width": 16, "layers": 3}
+    done = run(Recipe.of(given), tmp_path)
+    assert [len(done.compressed(at).layers) for at in range(3)] == [3, 2, 1]
+    assert done.model.query.shape == (8,)
+    again = Run.open(done.folder)
+    assert again.model.catalogue(done.data.queries("test")).equal(
+        done.model.catalogue(done.data.queries("test"))
+    )
+    told = done.store.json("compressed/2-distil.json")
+    assert told["form"] == {"layers": 1}
+    assert told["gradients"]["cosine"] > 0.99
+    assert again.model.slope.trusted
+
+
+def test_a_student_of_a_cross_encoder_is_built_again(shelf) -> None:
+    model, distil = crossed(shelf("bert"), tune="lora"), Distil(layers=1, epochs=1, rows=2)
+    found = take(distil, model, model.data_module, nothing)
+    fresh = crossed(shelf("bert"), tune="lora")
+    again = rebuilt(fresh, [(distil, found.told())], flat(found.model), "here")
+    batch = model.data_module.queries("test")
+    with torch.no_grad():
+        assert again.catalogue(batch).equal(found.model.catalogue(batch))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"logits": 0}, r"^here: logits, hidden, attention, explanations are all 0: give one"),
+        ({"hidden": -1}, r"^here: logits, hidden, .* are weights: they must be at least 0"),
+        ({"keep": "lst"}, r"^here: keep is 'lst': did you mean 'last'\?"),
+        ({"of": "languge"}, r"^here: of is 'languge': did you mean 'language'\?"),
+        ({"epochs": 0}, r"^here: epochs is 0, it must be at least 1"),
+        ({"layers": -1}, r"^here: layers is -1, it must be at least 0"),
+        ({"temperature": 0}, r"^here: lr and temperature must be above 0"),
+    ],
+)
+def test_a_bad_option_is_named(options, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        fill(Distil, options, "here")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layers": 3}, r"layers is 3, it must be below the 3 of the model$"),
+        ({"layers": 4, "width": 4}, r"layers is 4, it must be below the 3 of the model$"),
+        ({"width": 5}, r"width 5 must be a multiple of heads 2$"),
+        ({"layers": 3, "width": 8}, r"the student has .*, no fewer than the model's .*: lower"),
+        ({"of": "language"}, r"the model SequentialRecommender has no language model of its own"),
+    ],
+)
+def test_a_student_that_cannot_be_is_refused(options, words: str) -> None:
+    with pytest.raises(XrecError, match=rf"^compressor 'distil': {words}"):
+        Distil(**options).student(sequential())
+
+
+def test_models_that_cannot_be_smaller_are_named(shelf) -> None:
+    with pytest.raises(
+        XrecError, match=r"width and heads are of .* not of CrossEncoderRecommender"
+    ):
+        Distil(layers=1, width=4).student(crossed(shelf("bert")))
+    with pytest.raises(XrecError, match=r"Layerless has no layers to take away \(`layers_read`"):
+        Distil().student(Layerless(small_data()))
+
+
+class Layerless(Recommender):
+    """A model without layers."""
