@@ -136,7 +136,7 @@ class Quantise:
         return list(chosen)
 
     def _may(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind whose weight may be rounded; a scale a number saves none."""
+        """Whether a module's weight may be rounded; a scale for each number would save nothing."""
         if isinstance(module, nn.Linear | Conv1D | nn.Embedding) and _width(module) == 1:
             return False
         if isinstance(module, nn.Embedding):
