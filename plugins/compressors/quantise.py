@@ -158,7 +158,8 @@ class Quantise:
 
     def _check_kernel(self, device: torch.device) -> None:
         """Raise XrecError if a device cannot multiply with weights of this form."""
-        layer = nn.Linear(self.group_size, 32, device=device)
+        layer = nn.Linear(self.group_size, 32, bias=False, device="meta")
+        layer.weight = nn.Parameter(torch.ones(32, self.group_size, device=device))
         layer.weight = nn.Parameter(self._rounded(layer), requires_grad=False)
         try:
             layer(torch.zeros(32, self.group_size, device=device))

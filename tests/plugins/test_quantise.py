@@ -478,6 +478,7 @@ def test_a_machine_without_a_compiler_is_told_what_it_lacks(shelf, monkeypatch, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a compiler is at work, and may have to share the machine
 def test_compiled_layers_say_the_same_and_are_left_out_of_gradients_and_copies(shelf) -> None:
     plain = shelf("bert")
     compressor = replace(THROUGH, compile=True)
