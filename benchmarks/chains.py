@@ -51,31 +51,27 @@ SEQUENTIAL: Chains = {
 
 #: A step of training reads few rows: each row is a user with an item, in words.
 _TAUGHT = {"name": "distil", "layers": 3, "rows": 4, "rivals": 3, "epochs": 3, "lr": 1e-4}
-_PRUNED = {
+_TRIMMED = {
     "name": "structured_pruning",
     "only": ["language"],
-    "width": 0.5,
-    "heads": 0.33,
+    "width": 0.25,
+    "heads": 0.17,
     "batches": 16,
     "rows": 8,
-    "lr": 5e-5,
+    "epochs": 0,
 }
-_TRIMMED = {**_PRUNED, "width": 0.25, "heads": 0.17, "epochs": 0}
 _FACTORED = {"name": "low_rank", "ratio": 0.6, "whiten": True, "epochs": 1}
 _ONNX = {"name": "onnx", "precision": "int8"}
 
 #: Chains of the cross-encoder: six layers of width 384, half of its weights in word embeddings.
 CROSS_ENCODER: Chains = {
     "int8": [INT8],
-    "int4": [INT4],
     "int8 dynamic, compiled": [DYNAMIC],
     "onnx int8": [_ONNX],
     "distil": [_TAUGHT],
     "distil, int8 dynamic, compiled": [_TAUGHT, DYNAMIC],
     "distil, onnx int8": [_TAUGHT, _ONNX],
     "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 1.0}, DYNAMIC],
-    "prune, int8 dynamic, compiled": [_PRUNED, DYNAMIC],
-    "prune, onnx int8": [_PRUNED, _ONNX],
     "trim, int8 dynamic, compiled": [_TRIMMED, DYNAMIC],
     "trim, onnx int8": [_TRIMMED, _ONNX],
     "low rank, int8 dynamic, compiled": [_FACTORED, DYNAMIC],
@@ -87,10 +83,8 @@ FILMS: Chains = {
     for name in (
         "int8",
         "int8 dynamic, compiled",
-        "onnx int8",
         "distil",
         "distil, int8 dynamic, compiled",
-        "prune, onnx int8",
         "trim, int8 dynamic, compiled",
         "trim, onnx int8",
     )
