@@ -139,6 +139,7 @@ class ReportOptions:
         default_factory=lambda: [
             "summary",
             "training",
+            "privacy",
             "quality",
             "fidelity",
             "recommendations",

@@ -227,8 +227,8 @@ class Recommender(LightningModule):
     def mapped_loss(self, batch: Batch) -> dict[str, Tensor]:
         """What `loss` is, of windows as `Data.windows` cuts them, for `torch.func.vmap` to map.
 
-        Nothing in it depends on what a tensor holds. A row whose history is padding counts for
-        nothing, so that batches of several sizes can be mapped over together.
+        What is computed does not depend on what a tensor holds. A row of which nothing is `learned`
+        counts for nothing, so that batches of several sizes can be mapped over together.
         """
         raise XrecError(f"the loss of the model {type(self).__name__} cannot be mapped over")
 
@@ -236,7 +236,7 @@ class Recommender(LightningModule):
         """The losses of tasks as training adds them up."""
         if self.weighting is None or len(losses) < 2:
             return losses
-        return self.weighting(losses)  # type: ignore[no-any-return]
+        return self.weighting(losses)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """What the loss of a training step is the sum of, with the terms that plugins add."""
