@@ -57,9 +57,8 @@ def _by_level(level: str) -> Terms:
 
 def _by_recipe(recipe: Recipe) -> Terms:
     rated = [task.name for task in recipe.tasks if task.loss == "mse"]
-    found = [
-        (f"the scale of {name}", "its head begins with their mean and spread") for name in rated
-    ]
+    scale = "the head begins with the mean and the spread that are known"
+    found = [(f"the scale of {name}", scale) for name in rated]
     if recipe.adapt is not None:
         found.append((f"the run {recipe.adapt.run}", "its trunk was trained before"))
     if recipe.hooks:

@@ -31,7 +31,7 @@ class Draws:
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """(count,) from 0 to below 1."""
-        found: NDArray[np.float64] = (self.words(count) >> np.uint64(11)) * 2.0**-53
+        found = (self.words(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return found
 
     def normal(self, count: int) -> NDArray[np.float64]:
@@ -44,7 +44,7 @@ class Draws:
             self._normal(SUMMED * min(AT_ONCE, count - at)).reshape(SUMMED, -1).sum(0)
             for at in range(0, count, AT_ONCE)
         ]
-        found: NDArray[np.float64] = np.concatenate([*parts, np.empty(0)]) / SUMMED**0.5
+        found: NDArray[np.float64] = np.concatenate([*parts, np.empty(0)]) / np.sqrt(SUMMED)
         return found
 
     def _normal(self, count: int) -> NDArray[np.float64]:
