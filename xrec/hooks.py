@@ -17,7 +17,7 @@ A plugin author writes::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -105,6 +105,11 @@ def xrec_hooks() -> Factories:  # type: ignore[empty-body]
 
 
 @hookspec
+def xrec_recipe(recipe: Recipe) -> None:
+    """Before anything is done. May raise RecipeError where the recipe asks for what cannot be."""
+
+
+@hookspec
 def xrec_tables(tables: Tables, recipe: Recipe) -> Tables | None:
     """After loading, before cleaning and splitting. May return new tables."""
 
@@ -112,6 +117,25 @@ def xrec_tables(tables: Tables, recipe: Recipe) -> Tables | None:
 @hookspec
 def xrec_batch(batch: Batch, module: Recommender, stage: str) -> Batch | None:
     """Before the model sees a batch; stage is train, validate or test. May return a changed one."""
+
+
+@hookspec(firstresult=True)
+def xrec_batches(module: Recommender, data: Data, epoch: int) -> Iterable[Batch] | None:
+    """In place of the training batches of an epoch, counted from 0; the first result is taken.
+
+    It has a length, and a state (`state_dict`, `load_state_dict`) in which `served` is how many
+    batches were given, so that a training that was killed can go on within the epoch. A batch may
+    be empty.
+    """
+
+
+@hookspec(firstresult=True)
+def xrec_step(module: Recommender, batch: Batch) -> Tensor | None:
+    """In place of all that a training step does with its batch; the first result is its loss.
+
+    Lightning goes back from it and calls the optimizer's step next, after `zero_grad`.
+    `module.terms` has what the loss is the sum of where no plugin steps in.
+    """
 
 
 @hookspec
@@ -134,6 +158,11 @@ def xrec_fit(trainer: Trainer, module: Recommender, data: Data) -> bool | None:
 @hookspec
 def xrec_fitted(module: Recommender, data: Data) -> Recommender | None:
     """After fitting, with the best weights loaded. May return a changed model."""
+
+
+@hookspec
+def xrec_trained(run: Run, module: Recommender) -> None:
+    """At the end of the stage that trains. May write files of the run, and tell of them."""
 
 
 @hookspec

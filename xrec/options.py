@@ -140,6 +140,7 @@ class ReportOptions:
             "summary",
             "training",
             "compression",
+            "privacy",
             "quality",
             "fidelity",
             "recommendations",

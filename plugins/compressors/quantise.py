@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,8 @@ class Quantise:
         a gradient is wanted they are not.
     straight_through: of int8_dynamic, let gradients through as if values were not rounded.
     """
+
+    learns: ClassVar[bool] = False
 
     to: str = "int8"
     group_size: int = 32

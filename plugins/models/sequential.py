@@ -12,7 +12,7 @@ al., 2018) in place of positions added to them, so that a slot's vector is the i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
@@ -331,36 +331,76 @@ class SequentialRecommender(Recommender):
         return head
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss of each task that learns, over every learned event of a window.
-
-        One pass reads the prefixes of a window from the first that any row is to learn from: query
-        t sees the events before t.
-        """
+        """The loss of each task that learns, over every learned event of a window."""
         assert batch.negatives is not None
         assert batch.learned is not None
         assert batch.truth is not None
         reading = self.reading
         items = self.items(None if reading is None else reading.anew(self.texts, batch.history))
-        events = functional.embedding(batch.history, items)
+        events, rivals = (functional.embedding(x, items) for x in (batch.history, batch.negatives))
         since = int(batch.learned.any(0).int().argmax())
-        state, learned, after = (
-            self._states(batch, events, since),
-            batch.learned[:, since:],
-            events[:, since:],
-        )
-        losses = {}
+        learned, losses = batch.learned[:, since:], {}
+        for at, said, each in self._by_task(batch, events, rivals, since):
+            if each is not None:
+                losses[self.tasks[at].name] = each[learned].mean()
+            else:
+                truth = batch.truth[:, since:, at][learned]
+                losses[self.tasks[at].name] = regress(self.tasks[at], said[learned], truth)
+        return losses
+
+    @property
+    def maps(self) -> bool:
+        """Unless a language model reads texts meanwhile: how much it reads depends on the batch."""
+        return self.reading is None
+
+    def mapped_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` for windows that learn from their later half alone, as `Data.windows` cuts them.
+
+        Items are fused from their views one by one where that is less than the whole catalogue.
+        """
+        assert batch.negatives is not None
+        assert batch.learned is not None
+        assert batch.truth is not None
+        length = batch.history.shape[1]
+        asked = torch.cat([batch.history, batch.negatives], dim=1)
+        vectors = self._vectors(asked)
+        since = length - max(1, length // 2)
+        learned, losses = batch.learned[:, since:], {}
+        for at, said, each in self._by_task(batch, vectors[:, :length], vectors[:, length:], since):
+            if each is not None:
+                count = learned.sum().clamp(min=1)
+                losses[self.tasks[at].name] = torch.where(learned, each, 0).sum() / count
+            else:
+                truth = torch.where(learned, batch.truth[:, since:, at], torch.nan)
+                losses[self.tasks[at].name] = regress(self.tasks[at], said, truth)
+        return losses
+
+    def _vectors(self, items: Tensor) -> Tensor:
+        """(…, D) the vectors of items (…)."""
+        if items.numel() >= len(self.texts):
+            return functional.embedding(items, self.items())
+        vectors, present = self.views(self.texts, items)
+        return (vectors * present[..., None]).sum(-2)
+
+    def _by_task(
+        self, batch: Batch, events: Tensor, rivals: Tensor, since: int
+    ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        """For each task that learns: its place, what it says, and of those that rank their loss.
+
+        One pass reads the prefixes of the windows from event `since` on: query t sees the events
+        before t. events (B, L, D) and rivals (B, N, D) are the vectors of all of the windows' and
+        of their negatives; what is said, and lost, is of each event from `since` on.
+        """
+        state, after = self._states(batch, events, since), events[:, since:]
         for at in self.learned:
             task, head = self.tasks[at], self.heads[at]
             assert isinstance(head, Product)
             said = head(state, after)
             if task.ranks:
-                rivals = functional.embedding(batch.negatives, items)
                 negative = head.query(state) @ rivals.transpose(1, 2) + head.bias
-                losses[task.name] = contrast(task, said, negative)[learned].mean()
+                yield at, said, contrast(task, said, negative)
             else:
-                truth = batch.truth[:, since:, at][learned]
-                losses[task.name] = regress(task, said[learned], truth)
-        return losses
+                yield at, said, None
 
     def _states(self, batch: Batch, events: Tensor, since: int) -> Tensor:
         """(B, L - since, D) states before each event of a window from `since` on.

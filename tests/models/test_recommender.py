@@ -14,6 +14,7 @@ from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, AdamW, Optimizer
+from torch.utils.data import DataLoader
 
 from xrec import hookimpl
 from xrec.data.batches import Batch
@@ -280,8 +281,8 @@ class Quiet:
         return None
 
 
-def _with(*plugins: object) -> Bag:
-    model = _bag()
+def _with(*plugins: object, **train: Any) -> Bag:
+    model = _bag(**train)
     model.use(new_manager(plugins))
     return model
 
@@ -327,6 +328,42 @@ def test_plugins_are_called_at_each_stage_of_training():
     batches = len(list(model.data_module.train_dataloader()))
     assert stages == ["train"] * batches + ["validate", "test"]
     assert sum(note[1] == "loss" for note in notes) == batches
+
+
+class Halved:
+    """A plugin that draws the batches, one of them empty, and takes the steps, one by half."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    @hookimpl
+    def xrec_batches(self, data: Data, epoch: int) -> DataLoader:
+        self.epochs.append(epoch)
+        windows = data.windows()
+        some = replace(windows, negatives=windows.history[:, :2])
+        both = [some.rows(slice(0, 3)), some.rows(slice(0, 0))]
+        return DataLoader(both, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+
+    @hookimpl
+    def xrec_step(self, module: Recommender, batch: Batch) -> Tensor | None:
+        if len(batch):
+            return None
+        return sum(p.square().sum() for p in module.parameters()) / 2  # type: ignore[return-value]
+
+
+def test_a_plugin_may_draw_the_batches_and_take_steps():
+    halved = Halved()
+    model = _with(halved, optimizer="sgd", lr=0.5, weight_decay=0.0, momentum=0.0)
+    twin = _bag(optimizer="sgd", lr=0.5, weight_decay=0.0, momentum=0.0)
+    trainer = _trainer()
+    trainer.fit(model, datamodule=model.data_module)
+    assert halved.epochs == list(range(trainer.max_epochs))
+    optimizer = twin.configure_optimizers()
+    first, _ = Halved().xrec_batches(twin.data_module, 0)
+    sum(twin.loss(first).values()).backward()
+    optimizer.step()
+    expected = 0.5 * twin.vectors.weight.detach()
+    torch.testing.assert_close(model.vectors.weight.detach(), expected)
 
 
 def test_extra_terms_are_logged_by_name():

@@ -18,7 +18,8 @@ class Compressor(Protocol):
     hold. All its weights are its own, adapters merged, in evaluation mode.
 
     One that changes the shape of the model is `Reshaping` too, and one whose weights are not in
-    float32, or are not computed with in float32, `Rounding`.
+    float32, or are not computed with in float32, `Rounding`. One that does not look at the data
+    says so by a class variable, `learns = False`: after private training no other is allowed.
     """
 
     def compress(self, model: Recommender, data: Data, tell: Tell) -> Recommender:

@@ -179,9 +179,16 @@ class Data(LightningDataModule):
         return torch.multinomial(weight, count, replacement=True, generator=generator)
 
     def train_dataloader(self) -> Iterable[Batch]:
-        """Training windows in a new order, with new negatives, for the trainer's present epoch."""
+        """Training windows in a new order, with new negatives, for the trainer's present epoch.
+
+        Or what a plugin gives in their place.
+        """
         epoch = self.trainer.current_epoch if self.trainer else 0
-        return _Windows(self, epoch)
+        module = getattr(self.trainer, "lightning_module", None)
+        given: Iterable[Batch] | None = module and module.hook.xrec_batches(
+            module=module, data=self, epoch=epoch
+        )
+        return _Windows(self, epoch) if given is None else given
 
     def val_dataloader(self) -> DataLoader:
         """Validation queries: of `train.validate` users, the same in every epoch, or of all."""

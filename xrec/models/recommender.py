@@ -228,14 +228,39 @@ class Recommender(LightningModule):
                 losses[task.name] = regress(task, said, label)
         return losses
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """The loss of one batch, with the terms that plugins add."""
+    @property
+    def maps(self) -> bool:
+        """Whether `mapped_loss` is there to be mapped over."""
+        return False
+
+    def mapped_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """What `loss` is, of windows as `Data.windows` cuts them, for `torch.func.vmap` to map.
+
+        What is computed does not depend on what a tensor holds. A row of which nothing is `learned`
+        counts for nothing, so that batches of several sizes can be mapped over together.
+        """
+        raise XrecError(f"the loss of the model {type(self).__name__} cannot be mapped over")
+
+    def weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of tasks as training adds them up."""
+        if self.weighting is None or len(losses) < 2:
+            return losses
+        return self.weighting(losses)
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """What the loss of a training step is the sum of, with the terms that plugins add."""
         batch = plugins.chain(self.hook.xrec_batch, batch, module=self, stage="train")
-        terms: dict[str, Tensor] = self.loss(batch)
-        if self.weighting is not None and len(terms) > 1:
-            terms = self.weighting(terms)
+        terms = self.weighted(self.loss(batch))
         for extra in self.hook.xrec_loss(module=self, batch=batch, output=terms):
             terms = {**terms, **extra}
+        return terms
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of one batch, or what a plugin does in its place."""
+        taken: Tensor | None = self.hook.xrec_step(module=self, batch=batch)
+        if taken is not None:
+            return taken
+        terms = self.terms(batch)
         total = reduce(add, terms.values())  # of one term, that term: nothing to compute
         self.log("train_loss", total, on_step=False, on_epoch=True, batch_size=len(batch))
         for name in terms if len(terms) > 1 else ():

@@ -92,17 +92,15 @@ class Finite(Callback):
     def _stop(self, module: Recommender, step: Step | None, what: str, value: str) -> NoReturn:
         """Keep the last good weights and say all that is known."""
         path, whose = self.folder / GOOD, self._keep(module)
-        of = ""
+        of, users = "", _named(module, step)
         if step is not None:
-            ids = module.data_module.users.ids
-            users = ", ".join(f"'{ids[user]}'" for user in step.users[:NAMED].tolist())
-            more = f" and {len(step.users) - NAMED} more" if len(step.users) > NAMED else ""
-            of = f" of epoch {step.epoch}, batch {step.batch} (users {users}{more})"
+            of = f" of epoch {step.epoch}, batch {step.batch}" + (f" ({users})" if users else "")
         options = module.options
         raise TrainingError(
             f"training stopped: the {what}{of} is {value}; the last good weights, {whose}, are in "
             f"{path}; try a lower train.lr than {options.lr:g} or train.clip than "
-            f"{options.clip:g}, or look for what is odd in the data of these users"
+            f"{options.clip:g}"
+            + (", or look for what is odd in the data of these users" if users else "")
         )
 
     def _keep(self, module: Recommender) -> str:
@@ -115,6 +113,16 @@ class Finite(Callback):
         with written(self.folder / GOOD) as partial:
             save_tensors({k: t.detach().cpu().clone() for k, t in weights.items()}, partial)
         return whose
+
+
+def _named(module: Recommender, step: Step | None) -> str:
+    """The first users of a step; nobody where a plugin takes the steps: it may hide who was in."""
+    if step is None or module.hook.xrec_step.get_hookimpls():
+        return ""
+    ids = module.data_module.users.ids
+    users = ", ".join(f"'{ids[user]}'" for user in step.users[:NAMED].tolist())
+    more = f" and {len(step.users) - NAMED} more" if len(step.users) > NAMED else ""
+    return f"users {users}{more}"
 
 
 def finite(module: LightningModule) -> bool:

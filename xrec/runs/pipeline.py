@@ -59,6 +59,7 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
 def _begun(recipe: Recipe, out: Path | str, tell: Tell) -> Run:
     """The run of a recipe; what cannot be had, data, weights or bf16, is found out here."""
     work = Run(recipe, Path(out) / recipe.name / recipe.digest()[:10], tell)
+    work.manager.hook.xrec_recipe(recipe=recipe)
     work.made["dataset"][0].sources()
     trunk(recipe)
     if work.store.record("train") is None:
