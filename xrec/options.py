@@ -145,6 +145,7 @@ class ReportOptions:
             "counterfactuals",
             "layers",
             "influence",
+            "audit",
             "reproduce",
         ]
     )
