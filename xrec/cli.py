@@ -144,6 +144,34 @@ def export(
     out.print(f"export: {written}", markup=False)
 
 
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    shadows: Annotated[
+        int, typer.Option(help="How many models are trained, on halves of the users.")
+    ] = 16,
+    users: Annotated[int, typer.Option(help="How many users are attacked, at most.")] = 1000,
+    explainer: Annotated[
+        str | None, typer.Option(help="Its label in the recipe; else the first.")
+    ] = None,
+) -> None:
+    """Attack a finished run's model and its explanations, and report what leaks."""
+    from xrec.audit import telling
+    from xrec.audit.audit import Asked
+    from xrec.audit.audit import audit as carry_out
+    from xrec.report.summary import interval
+    from xrec.runs.run import AUDIT, Run
+
+    opened = Run.open(run)
+    opened.tell = lambda text: out.print(text, markup=False)
+    found = carry_out(opened, Asked(shadows, users, explainer))
+    for head, rows in (telling.attacks(found, interval), telling.guesses(found, interval)):
+        if rows:
+            out.print(_table(head, rows))
+    out.print(f"audit: {opened.folder / AUDIT}", markup=False)
+    _print_places(opened)
+
+
 bench = typer.Typer(no_args_is_help=True, help="Compare explainers, and what models cost them.")
 app.add_typer(bench, name="bench")
 

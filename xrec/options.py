@@ -38,7 +38,7 @@ class TrainOptions:
     momentum: float = 0.9  # SGD only
     negatives: int = 128  # sampled a window
     clip: float = 1.0  # largest norm of the gradient
-    monitor: str = "val_ndcg@10"
+    monitor: str = "val_ndcg@10"  # whose best epoch is kept; train_loss: what fits best
     patience: int = 5  # epochs without a better `monitor` before stopping
     validate: int = 0  # users, drawn by the seed, whose queries validate each epoch; 0: all
     precision: str = "32"  # bf16: forward and backward in bfloat16 where that is safe
@@ -148,6 +148,7 @@ class ReportOptions:
             "layers",
             "influence",
             "importance",
+            "audit",
             "reproduce",
         ]
     )

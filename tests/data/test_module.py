@@ -428,3 +428,36 @@ def test_movielens_is_split_without_leakage():
     mine = windows.user - 1
     for held_out in (validate.candidate, test.candidate):
         assert not (windows.history == held_out[mine][:, None]).any()
+
+
+@pytest.mark.parametrize("split", ["leave_last_out", "leave_random_out"])
+def test_some_users_are_as_if_there_were_no_others(split: str) -> None:
+    whole, chosen = small_data(), torch.tensor([2, 3, 7, 12])
+    whole = Data(whole.tables, replace(whole.options, split=split), whole.train)
+    some = whole.among(chosen)
+    names = [whole.users.ids[user] for user in chosen.tolist()]
+    assert some.users.ids == ["", *names]
+    assert some.tables.interactions.equals(
+        whole.tables.interactions.filter(pl.col("user").is_in(names))
+    )
+    everyone = torch.arange(1, 5)
+    for stage in ("train", "validate", "test"):
+        mine, theirs = some.queries(stage, everyone), whole.queries(stage, chosen)
+        assert torch.equal(mine.user, everyone)
+        for name in ("history", "history_time", "history_action", "profile", "candidate", "label"):
+            assert torch.equal(getattr(mine, name), getattr(theirs, name))
+        assert torch.equal(some.seen(everyone, stage), whole.seen(chosen, stage))
+    windows, every = some.windows(), whole.windows()
+    kept = torch.isin(every.user, chosen)
+    assert torch.equal(chosen[windows.user - 1], every.user[kept])
+    for name in ("history", "learned", "truth"):
+        assert torch.equal(getattr(windows, name), getattr(every, name)[kept])
+    assert torch.equal(some.counts, some.seen(everyone, "train").sum(0))
+
+
+def test_those_left_out_are_still_there_in_the_whole() -> None:
+    whole = small_data()
+    before = whole.events.item.clone()
+    whole.among(torch.tensor([1, 2]))
+    assert len(whole.users) == 13
+    assert torch.equal(whole.events.item, before)

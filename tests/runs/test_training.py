@@ -292,6 +292,18 @@ def test_once_the_cause_is_gone_training_goes_on(tmp_path: Path) -> None:
     assert not list((tmp_path / "spoilt").glob("last_good*"))
 
 
+def test_what_fits_best_is_kept_where_the_loss_is_monitored(tmp_path: Path) -> None:
+    model, history = trained(tmp_path / "one", monitor="train_loss", epochs=4, lr=0.05)
+    losses = [each["train_loss"] for each in history]
+    assert losses.index(min(losses)) == 3
+    other, _ = trained(tmp_path / "other", monitor="val_ndcg@10", epochs=4, lr=0.05)
+    kept, last = trained(tmp_path / "last", monitor="train_loss", epochs=4, lr=0.05, patience=1)
+    assert [each["train_loss"] for each in last] == losses
+    for name, value in kept.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    assert any(not torch.equal(other.state_dict()[n], v) for n, v in kept.state_dict().items())
+
+
 def test_a_monitor_that_is_never_a_number_is_said(tmp_path: Path) -> None:
     class Unmeasured:
         @hookimpl

@@ -17,10 +17,10 @@ import torch
 from lightning import seed_everything
 
 from xrec import __version__
+from xrec.audit.events import leakage
 from xrec.bench.about import about
 from xrec.bench.agreement import agreement
 from xrec.bench.cells import Cell, Cells
-from xrec.bench.membership import leakage
 from xrec.bench.plan import measures
 from xrec.bench.report import write_report
 from xrec.bench.trained import Variant

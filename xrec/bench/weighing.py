@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from xrec.audit.events import leakage_explanation
 from xrec.bench.judging import judged
-from xrec.bench.membership import leakage_explanation
 from xrec.bench.trained import Variant, drawn
 from xrec.explain.explainer import Explainer, learns
 from xrec.explain.explanation import Explanation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -69,6 +70,22 @@ class Data(LightningDataModule):
         order = None if in_time else seed
         self.events = Events.of(tables.interactions, self.users, self.items, self.actions, order)
         self.truth = truths(self.tasks, self.events, self.actions)
+
+    def among(self, users: Tensor) -> Data:
+        """The data of some users (B,), in ascending order, as if nobody else had done anything.
+
+        Items, actions and attribute values are still called by the same indices, so that a model
+        of the one can be asked about queries of the other; users are counted anew.
+        """
+        twin = copy.copy(self)
+        twin.users = Vocabulary([self.users.ids[user] for user in users.tolist()], "user")
+        events = self.tables.interactions.filter(pl.col("user").is_in(twin.users.ids[1:]))
+        twin.tables = self.tables.replace(interactions=events)
+        rows = torch.cat([torch.zeros(1, dtype=torch.long), users])
+        twin.profile = replace(self.profile, values=self.profile.values[rows])
+        twin.events, kept = self.events.among(users)
+        twin.truth = self.truth[kept]
+        return twin
 
     def known(self, task: int) -> Tensor:
         """(M,) the truths of a task, by its place among `tasks`, of the training events."""

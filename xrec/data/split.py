@@ -64,6 +64,19 @@ class Events:
         start = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
         return cls(item, time, action, value, start)
 
+    def among(self, users: Tensor) -> tuple[Events, Tensor]:
+        """The events of some users (B,), who are 1 to B then; and which rows (M,) of all they are.
+
+        The order of each user's events stays.
+        """
+        rows = torch.cat([torch.arange(*self.span(user)) for user in users.tolist()])
+        counts = self.start[users + 1] - self.start[users]
+        start = torch.cat([torch.zeros(2, dtype=torch.long), counts.cumsum(0)])
+        item, time, action, value = (
+            column[rows] for column in (self.item, self.time, self.action, self.value)
+        )
+        return Events(item, time, action, value, start), rows
+
     def span(self, user: int) -> tuple[int, int]:
         """The rows of one user: from, to."""
         return int(self.start[user]), int(self.start[user + 1])

@@ -24,7 +24,7 @@ from xrec.runs.adapting import trunk
 from xrec.runs.beside import beside
 from xrec.runs.decoding import decode
 from xrec.runs.pretraining import check, pretrain
-from xrec.runs.run import SHORTLIST, Run, Tell
+from xrec.runs.run import AUDIT, SHORTLIST, Run, Tell
 from xrec.runs.store import key_of
 from xrec.runs.tracing import trace
 
@@ -51,7 +51,7 @@ def run(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: None
     with work.store.alone():
         work.store.begin(recipe.resolved)
         for stage in planned:
-            _carry_out(work, stage)
+            carry_out(work, stage)
     work.manager.hook.xrec_finished(run=work)
     return work
 
@@ -73,7 +73,7 @@ def trained(recipe: Recipe, out: Path | str = "runs", tell: Tell = lambda text: 
     with work.store.alone():
         work.store.begin(recipe.resolved)
         for stage in stages(work):
-            _carry_out(work, stage)
+            carry_out(work, stage)
             if stage.name == "quality":
                 break
     return work
@@ -84,7 +84,7 @@ def prepare(run: Run) -> None:
     for stage in stages(run):
         if stage.name == "train":
             return
-        _carry_out(run, stage)
+        carry_out(run, stage)
 
 
 def stages(run: Run) -> Iterator[Stage]:
@@ -132,7 +132,7 @@ def stages(run: Run) -> Iterator[Stage]:
         yield Stage("release", works.release, said("hooks", "privacy"), explained)
     shown = asdict(run.recipe.report)
     shown_of = ("quality", "recommend", "layers", *scored, *traced, *released)
-    yield Stage("report", works.write_report, (shown,), shown_of)
+    yield Stage("report", works.write_report, (shown,), shown_of, _audited)
 
 
 def _explaining(
@@ -175,7 +175,14 @@ def _sources(run: Run) -> Sequence[Path]:
     return files
 
 
-def _carry_out(run: Run, stage: Stage) -> None:
+def _audited(run: Run) -> Sequence[Path]:
+    """What an audit found, which comes after a run and is told of in its report."""
+    path = run.folder / AUDIT
+    return [path] if path.is_file() else []
+
+
+def carry_out(run: Run, stage: Stage) -> None:
+    """Do a stage of a run, unless it was done before for the same key and its files are there."""
     reads = {str(path): digest(path) for path in stage.sources(run)}
     for name in stage.after:
         reads |= run.store.writes(name)

@@ -31,6 +31,7 @@ WEIGHTS = "weights.safetensors"
 COMPRESSED = "compressed"  # the folder of what each step of compression gave
 SHORTLIST = "shortlist.safetensors"  # of each explained user, the items ranked first
 ADAPTED = "encoder"  # the folder of the encoder that was trained further
+AUDIT = "audit/audit.json"  # what an audit found, where there was one
 Tell = Callable[[str], None]
 
 
@@ -172,12 +173,13 @@ class Run:
         )
         return self.subject_of(table, batch.about(items), found[some, 1:], stage)
 
-    def rivals(self, batch: Batch, stage: str) -> Tensor:
+    def rivals(self, batch: Batch, stage: str, seen: Tensor | None = None) -> Tensor:
         """(B, R) what else would be recommended at a stage than a batch's items, best first.
 
-        0 where there are fewer.
+        0 where there are fewer. seen (B, N + 1) bool: what its users have had, where the batch does
+        not say who they are.
         """
-        seen = self.data.seen(batch.user, stage)
+        seen = self.data.seen(batch.user, stage) if seen is None else seen
         found, scores = self.recommend(batch, seen, 1 + self.model.shortlist)
         others = (scores > -torch.inf) & (found != batch.candidate[:, None])
         order = others.int().argsort(dim=1, descending=True, stable=True)

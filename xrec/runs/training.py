@@ -25,6 +25,8 @@ from xrec.runs.run import Tell
 #: Metrics that get better as they fall; every other does as it rises.
 FALLING = ("loss", "bce", "mse", "mae")
 
+TRAINING = "train_loss"  # where it is monitored, what fits best is kept, also by heart
+
 
 class BestWeights(Callback):
     """Keep the weights of the epoch with the best monitored metric, and each epoch's figures."""
@@ -52,24 +54,33 @@ class BestWeights(Callback):
             self.weights = _copied(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare this epoch's metric with the best so far."""
+        """Compare this epoch's metric with the best so far, but for the loss, known later."""
+        if self.monitor == TRAINING:
+            return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.monitor not in figures:
             raise RecipeError(
                 f"train.monitor: nothing called '{self.monitor}' is measured; "
                 + nearest(self.monitor, figures)
             )
+        self._compare(figures, trainer, pl_module)
+
+    def _compare(
+        self, figures: dict[str, float], trainer: Trainer, module: LightningModule
+    ) -> None:
         if self.sign * figures[self.monitor] > self.best:
             self.best = self.sign * figures[self.monitor]
-            self.epoch, self.weights = trainer.current_epoch + 1, _copied(pl_module)
+            self.epoch, self.weights = trainer.current_epoch + 1, _copied(module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell how the epoch went. It comes after validation, when the loss is known too."""
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self.monitor == TRAINING:
+            self._compare(figures, trainer, pl_module)
         self.history.append({"epoch": trainer.current_epoch + 1, **figures})
         shown = "  ".join(
             f"{name} {figures[name]:.4f}"
-            for name in ("train_loss", self.monitor)
+            for name in dict.fromkeys((TRAINING, self.monitor))
             if name in figures
         )
         self.tell(f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}")

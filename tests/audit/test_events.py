@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xrec.bench.membership import leakage, leakage_explanation, pairs, told_apart
+from xrec.audit.events import leakage, leakage_explanation, pairs, told_apart
 from xrec.data.module import Data
 from xrec.plugins import factory
 from xrec.runs.explaining import ready
