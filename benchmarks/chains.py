@@ -58,9 +58,9 @@ _TRIMMED = {
     "heads": 0.17,
     "batches": 16,
     "rows": 8,
+    "lr": 5e-5,
     "epochs": 0,
 }
-_FACTORED = {"name": "low_rank", "ratio": 0.6, "whiten": True, "epochs": 1}
 _ONNX = {"name": "onnx", "precision": "int8"}
 
 #: Chains of the cross-encoder: six layers of width 384, half of its weights in word embeddings.
@@ -74,7 +74,6 @@ CROSS_ENCODER: Chains = {
     "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 1.0}, DYNAMIC],
     "trim, int8 dynamic, compiled": [_TRIMMED, DYNAMIC],
     "trim, onnx int8": [_TRIMMED, _ONNX],
-    "low rank, int8 dynamic, compiled": [_FACTORED, DYNAMIC],
 }
 
 #: Those that are tried on films, where it takes several times as long to measure one.
@@ -85,7 +84,6 @@ FILMS: Chains = {
         "int8 dynamic, compiled",
         "distil",
         "distil, int8 dynamic, compiled",
-        "trim, int8 dynamic, compiled",
         "trim, onnx int8",
     )
 }
