@@ -42,7 +42,7 @@ class Whole:
         if not blocks:
             raise XrecError(
                 f"{NAME}: the model {type(model).__name__} has no transformer of which torch-"
-                "pruning could take anything out: leave the step out"
+                "pruning could take anything out: leave it out, or prune before other steps"
             )
         known = {start for block in blocks for start in starts(block.name)}
         for name in only:
@@ -124,7 +124,8 @@ def _units(block: Block, kind: str) -> Units:
     if kind not in found:
         raise XrecError(
             f"{NAME}: {kind}: torch-pruning cannot take {KINDS[kind]} out of {block.name} "
-            f"({type(block.module).__name__}), whose maps are not linear ones of the kinds known: "
-            f"choose other layers by `only`, or leave out {kind}"
+            f"({type(block.module).__name__}), whose maps are fused, rounded or of another kind "
+            f"than those known: choose other layers by `only`, leave out {kind}, or prune before "
+            "other steps"
         )
     return found[kind]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from xrec import hookimpl, plugins
+from xrec.bench.variants import KINDS
 from xrec.errors import XrecError
 from xrec_plugins.explainers.leave_one_out import LeaveOneOut
 
@@ -86,10 +87,23 @@ OFFERED = {
 }
 
 
+def of_other_kinds() -> list[EntryPoint]:
+    """Plugins that are installed, without those of which each would be a variant."""
+    entries = plugins.entry_points(group=plugins.ENTRY_POINTS)  # once, as it takes long
+    return [each for each in entries if each.name.partition(".")[0] not in KINDS.values()]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No compressor and no mechanism is installed."""
+    entries = of_other_kinds()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+
+
 @pytest.fixture(scope="module")
 def installed() -> Iterator[None]:
-    """The plugins above beside all that are installed."""
-    entries = list(plugins.entry_points(group=plugins.ENTRY_POINTS))  # once, as it takes long
+    """The plugins above, and all that are installed of other kinds."""
+    entries = of_other_kinds()
     with pytest.MonkeyPatch.context() as patch:
         for kind, factories in OFFERED.items():
             for name, factory in factories.items():

@@ -27,7 +27,7 @@ def named(**given: Any) -> Recipe:
     return recipe(bench={"variants": given})
 
 
-def test_nothing_named_and_nothing_installed_is_the_base_alone_and_says_so() -> None:
+def test_nothing_named_and_nothing_installed_is_the_base_alone_and_says_so(bare) -> None:
     said: list[str] = []
     assert list(variants(recipe(), said.append)) == [BASE]
     (line,) = said

@@ -37,6 +37,7 @@ def test_what_is_found_in_language_models(family: str, tmp_path: Path):
     (stack,) = stacks(model)
     assert [block.module for block in stack.blocks] == model.language.layers
     assert stack.language is model.language
+    assert f"language.{stacks(model.language)[0].name}" == stack.name
     heads, width, writers = FOUND[family]
     for at, block in enumerate(stack.blocks):
         assert block.name == f"{stack.name}.{at}"

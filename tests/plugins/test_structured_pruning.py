@@ -540,8 +540,9 @@ def test_gpt2_gives_layers_alone(shelf):
             _pruned(model, **{kind: 0.5})
         assert str(raised.value) == (
             f"compressor structured_pruning: {kind}: torch-pruning cannot take {what} out of "
-            "language.transformer.h.0 (GPT2Block), whose maps are not linear ones of the kinds "
-            f"known: choose other layers by `only`, or leave out {kind}"
+            "language.transformer.h.0 (GPT2Block), whose maps are fused, rounded or of another "
+            f"kind than those known: choose other layers by `only`, leave out {kind}, or prune "
+            "before other steps"
         )
     made = _pruned(model, layers=0.5, only=["language"])
     assert len(made.language.layers) == 1
@@ -575,6 +576,15 @@ def test_a_fused_map_in_another_order_is_refused():
     assert torch.allclose(_said(model), before, atol=1e-6)
     with pytest.raises(XrecError, match="Layer says something else then"):
         _pruned(model, heads=0.5, only=["layers.1"])
+
+
+@pytest.mark.parametrize("name", ["sequential", "cross_encoder"])
+def test_rounded_weights_are_refused(models, name: str):
+    torchao = pytest.importorskip("torchao.quantization")
+    model = models[name]()
+    torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
+    with pytest.raises(XrecError, match=r"structured_pruning: .* prune before other steps"):
+        _pruned(model, width=0.5)
 
 
 def test_a_model_without_a_transformer_is_refused(tiny_run):

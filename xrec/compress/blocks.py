@@ -6,10 +6,11 @@ or author are understood that are made of these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from xrec.models.language import LanguageModel
 
@@ -133,10 +134,10 @@ def stacks(model: nn.Module) -> list[Stack]:
     inside: list[str] = []
     for name, module in model.named_modules():
         if isinstance(module, LanguageModel):
-            inside.append(f"{name}.")
+            inside.append(f"{name}." if name else "")
             layers = module.layers
             place = next(n for n, m in module.named_modules() if _lists(m, layers))
-            whole = f"{name}.{place}"
+            whole = f"{name}.{place}" if name else place
             found.append(Stack(whole, model, _blocks(whole, layers), module))
         elif isinstance(module, nn.ModuleList) and not name.startswith(tuple(inside)):
             blocks = _blocks(name, list(module))
@@ -154,16 +155,22 @@ def _blocks(name: str, layers: Sequence[nn.Module]) -> tuple[Block, ...]:
 
 
 def _block(name: str, module: nn.Module) -> Block:
-    maps = [each for each in module.modules() if isinstance(each, nn.Linear)]
+    maps = _maps(module.modules())
     attention = next(_attentions(module, maps), None)
     return Block(name, module, attention, _feed(maps, _attending(module, attention)))
+
+
+def _maps(modules: Iterable[nn.Module]) -> list[nn.Linear]:
+    """Those that are linear maps, and have plain numbers for weights."""
+    linear = [each for each in modules if isinstance(each, nn.Linear)]
+    return [each for each in linear if not is_traceable_wrapper_subclass(each.weight)]
 
 
 def _attentions(block: nn.Module, maps: Sequence[nn.Linear]) -> Iterator[Attention]:
     """Where a module knows of heads and has maps of its own, of which the last may be another's."""
     for module in block.modules():
         counts = next((name for name in HEADS if isinstance(vars(module).get(name), int)), None)
-        own = [each for each in module.children() if isinstance(each, nn.Linear)]
+        own = _maps(module.children())
         if counts is None or not own:
             continue
         heads = getattr(module, counts)
@@ -185,8 +192,7 @@ def _attending(block: nn.Module, attention: Attention | None) -> list[nn.Linear]
     """The maps of attention; where it is unknown, those of the block's first part that has any."""
     if attention is not None:
         return [*attention.writers, attention.reader]
-    parts = ([m for m in part.modules() if isinstance(m, nn.Linear)] for part in block.children())
-    return next(filter(None, parts), [])
+    return next(filter(None, (_maps(part.modules()) for part in block.children())), [])
 
 
 def _feed(maps: Sequence[nn.Linear], attending: Sequence[nn.Linear]) -> FeedForward | None:
