@@ -186,7 +186,7 @@ def test_a_model_without_layers_is_skipped_with_a_sentence(
 ) -> None:
     said: list[str] = []
     bare = Run(choices_run.recipe, tmp_path, said.append)
-    bare.__dict__["model"] = choices_run.model
+    bare.__dict__["trained"] = choices_run.model
     monkeypatch.setattr(SequentialRecommender, "layers_read", ())
     decode(bare)
     assert said == [
