@@ -349,7 +349,7 @@ class SequentialRecommender(Recommender):
         return losses
 
     @property
-    def maps(self) -> bool:
+    def mappable(self) -> bool:
         """Unless a language model reads texts meanwhile: how much it reads depends on the batch."""
         return self.reading is None
 

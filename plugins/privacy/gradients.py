@@ -22,7 +22,7 @@ Found = tuple[dict[nn.Parameter, Tensor], Tensor]
 
 def maps(model: Recommender) -> bool:
     """Whether units are mapped over: not where a plugin changes batches or adds to the loss."""
-    return model.maps and not any(
+    return model.mappable and not any(
         hook.get_hookimpls() for hook in (model.hook.xrec_batch, model.hook.xrec_loss)
     )
 

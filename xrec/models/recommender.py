@@ -229,7 +229,7 @@ class Recommender(LightningModule):
         return losses
 
     @property
-    def maps(self) -> bool:
+    def mappable(self) -> bool:
         """Whether `mapped_loss` is there to be mapped over."""
         return False
 
