@@ -21,9 +21,10 @@ NOTES = (
     "those in training, the share found while 1 % of the others are taken for them; none where "
     "there are too few others. Threshold: one for all users. LiRA: against how sure other "
     "models are of the same user, those that knew them and those that did not; offline: the latter "
-    "alone. All features: of an explanation, its values together. By events: whether the last "
-    "event that a user was trained on is told from their test event, by the run's own model, which "
-    "differ in more than that."
+    "alone; pooled: both, as if to be known did the same to all users; of an explanation by its "
+    "values together where the others go by their sum. By events: whether the last event that a "
+    "user was trained on is told from their test event by the run's own model; those differ in "
+    "more than that."
 )
 RELEASED = (
     "Precision: the share of the guesses that the user had. Recall: the share of what they had "
@@ -64,10 +65,10 @@ def _about(found: Mapping[str, Any]) -> str:
 
 def _epsilon(found: Mapping[str, Any]) -> str:
     """What is claimed of epsilon, beside what the attack that was chosen beforehand shows."""
-    said, shown = found["epsilon"], found["model"]["lira"]["epsilon"]
+    said, shown = found["epsilon"], found["model"]["lira_pooled"]["epsilon"]
     least = (
-        f"LiRA on the model shows that epsilon is at least {shown:.2f} per user, at a confidence "
-        f"of {percent(said['confidence'])} and a delta of {said['delta']:g}"
+        f"Pooled LiRA on the model shows that epsilon is at least {shown:.2f} per user, at a "
+        f"confidence of {percent(said['confidence'])} and a delta of {said['delta']:g}"
     )
     if said["claimed"] is None:
         return f"No privacy is claimed of this run. {least}."

@@ -82,7 +82,7 @@ def histories(folder: Path, users: int = 60, items: int = 80, events: int = 8) -
 def test_a_model_that_no_data_made_is_at_chance(tmp_path: Path) -> None:
     """All shadows are one and the same, so that nobody can be told from anybody."""
     found = audit(run_of(RULE, tmp_path), SMALL)
-    for of, attacks in (("model", 3), ("explanations", 4)):
+    for of, attacks in (("model", 4), ("explanations", 4)):
         assert len(found[of]) == attacks
         for name, each in found[of].items():
             if name != "threshold":  # whose answers differ by user, if not by what was learned
@@ -107,12 +107,12 @@ def test_an_untrained_model_is_at_chance(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_model_that_learned_by_heart_is_caught(tmp_path: Path) -> None:
     found = audit(run_of(RANDOM % (histories(tmp_path), 64, 120, 3e-3), tmp_path), SMALL)
-    for name in ("threshold", "lira", "lira_offline"):
+    for name in ("threshold", "lira", "lira_offline", "lira_pooled"):
         each = found["model"][name]
         assert each["auc"]["low"] > 0.9
         assert each["tpr"]["0.01"] > 0.5
-    assert found["model"]["lira"]["epsilon"] > 1
-    assert found["explanations"]["discriminant"]["auc"]["low"] > 0.6
+    assert found["model"]["lira_pooled"]["epsilon"] > 1
+    assert found["explanations"]["lira_pooled"]["auc"]["low"] > 0.6
     assert found["events"]["model"] > 0.8
 
 
@@ -177,7 +177,7 @@ def test_a_run_that_was_not_audited_has_nothing_to_tell(tiny_run) -> None:
 def test_a_claim_is_held_against_what_was_found(audited, tmp_path: Path, claim, said) -> None:
     found = audited.store.json("audit/audit.json")
     found["epsilon"]["claimed"] = claim
-    found["model"]["lira"]["epsilon"] = 2.0
+    found["model"]["lira_pooled"]["epsilon"] = 2.0
     other = Run(audited.recipe, tmp_path)
     other.store.write_json("audit/audit.json", found)
     assert said in words(rendered("audit", other))
@@ -251,6 +251,6 @@ def test_a_run_that_is_not_finished(own_run) -> None:
 def test_the_command_prints_what_was_found(xrec, audited, tmp_path: Path) -> None:
     code, out, _ = xrec("audit", audited.folder, "--shadows", 6, "--users", 60)
     assert code == 0
-    for word in ("model, LiRA", "explanations, all features", "without names", "audit.json"):
+    for word in ("model, LiRA", "explanations, LiRA, pooled", "without names", "audit.json"):
         assert word in out
     assert not [name for name in audited.data.users.ids[1:] if f" {name} " in out]

@@ -95,6 +95,13 @@ def test_what_differs_by_user_hides_a_leak_from_a_threshold_alone() -> None:
     assert auc(offline, inside) > 0.88
 
 
+def test_few_shadows_tell_more_where_all_users_are_taken_to_be_alike() -> None:
+    said, inside = world(8, 300, 1.0)
+    online, offline = ratios(said, inside)
+    pooled = discriminant(said[..., None], inside)
+    assert auc(pooled, inside) > max(auc(online, inside), auc(offline, inside))
+
+
 def test_the_discriminant_is_scikit_learns() -> None:
     said, inside = world(8, 60, 0.8, 1, 3)
     others = torch.arange(2, 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xrec import Recipe
@@ -27,6 +27,7 @@ def own_run(tiny_run, tmp_path: Path) -> Run:
     return Run.open(tmp_path / "run")
 
 
+@settings(deadline=None)
 @given(st.integers(20, 60), st.integers(3, 8), st.integers(0, 5))
 def test_everybody_is_in_half_of_them(users: int, pairs: int, seed: int) -> None:
     inside = halves(users, 2 * pairs, seed)

@@ -293,13 +293,16 @@ def test_once_the_cause_is_gone_training_goes_on(tmp_path: Path) -> None:
 
 
 def test_what_fits_best_is_kept_where_the_loss_is_monitored(tmp_path: Path) -> None:
-    model, history = trained(tmp_path / "one", monitor="train_loss", epochs=4, lr=0.05)
+    given = {"monitor": "train_loss", "lr": 0.05}
+    model, history = trained(tmp_path / "whole", epochs=4, **given)
     losses = [each["train_loss"] for each in history]
     best = 1 + losses.index(min(losses))
-    until, same = trained(tmp_path / "until", monitor="train_loss", epochs=best, lr=0.05)
-    assert [each["train_loss"] for each in same] == losses[:best]
-    for name, value in until.state_dict().items():
+    ending, short = trained(tmp_path / "short", epochs=best, **given)
+    assert [each["train_loss"] for each in short] == losses[:best]
+    for name, value in ending.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
+    last = trained(tmp_path / "last", epochs=4, patience=1, **given)[1]
+    assert len(last) == min(4, best + 1)
 
 
 def test_a_monitor_that_is_never_a_number_is_said(tmp_path: Path) -> None:

@@ -158,7 +158,8 @@ def _drawn(run: Run, count: int) -> Tensor:
 def _model(sure: Tensor, inside: Tensor) -> dict[str, Tensor]:
     """What each attack on the model says, (K, U)."""
     online, offline = ratios(sure, inside)
-    return {"threshold": sure, "lira": online, "lira_offline": offline}
+    pooled = discriminant(sure[..., None], inside)
+    return {"threshold": sure, "lira": online, "lira_offline": offline, "lira_pooled": pooled}
 
 
 def _explanations(features: Tensor, inside: Tensor) -> dict[str, Tensor]:
@@ -168,7 +169,7 @@ def _explanations(features: Tensor, inside: Tensor) -> dict[str, Tensor]:
         "threshold": features[..., 0],
         "lira": online,
         "lira_offline": offline,
-        "discriminant": discriminant(features, inside),
+        "lira_pooled": discriminant(features, inside),
     }
 
 

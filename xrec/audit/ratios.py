@@ -45,11 +45,12 @@ def ratios(said: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def discriminant(said: Tensor, inside: Tensor) -> Tensor:
-    """(K, U) the same ratio of all that is said, said (K, U, M) float64, with one covariance.
+    """(K, U) the same ratio of M things said, said (K, U, M) float64, with one covariance.
 
     Of each user only what differs from what the other shadows say on average counts; how it differs
-    is taken to be alike for all users. That is Fisher's linear discriminant (Fisher, 1936), the
-    likelihood ratio of two normal distributions but for a constant.
+    is taken to be alike for all users, which needs far fewer shadows than to find it for each. That
+    is Fisher's linear discriminant (Fisher, 1936), the likelihood ratio of two normal distributions
+    but for a constant.
     """
     found = torch.zeros(said.shape[:2]).double()
     for target, others in _others(len(said)):

@@ -13,7 +13,7 @@ ATTACKS = {
     "threshold": "threshold",
     "lira": "LiRA",
     "lira_offline": "LiRA, offline",
-    "discriminant": "all features",
+    "lira_pooled": "LiRA, pooled",
 }
 
 
