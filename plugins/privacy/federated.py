@@ -48,7 +48,7 @@ class Federated:
     proximal_mu: float = 0.1
     local_epochs: int = 1
     fraction: float = 1.0
-    secure_aggregation: bool = False
+    secure_aggregation: bool = True
     neighbours: int = 0
     epsilon: float | None = None
     delta: float = 1e-5

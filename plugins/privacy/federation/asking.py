@@ -38,3 +38,8 @@ def _why(reply: Message) -> str:
     """That a client failed, and by what kind of error where it says so in a word."""
     reason = reply.error.reason or ""
     return f"failed ({reason})" if reason.isidentifier() else "failed"
+
+
+def listed(left_out: Counter[str]) -> str:
+    """Counts by why, such as "2 late or gone, 1 far off"."""
+    return ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()) if count)

@@ -10,7 +10,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from xrec.errors import XrecError
-from xrec_plugins.privacy.federation.asking import GARBAGE, ask
+from xrec_plugins.privacy.federation.asking import GARBAGE, ask, listed
 from xrec_plugins.privacy.federation.averaging import Member
 from xrec_plugins.privacy.federation.exchange import CONFIG, Schema, telling, told
 from xrec_plugins.privacy.federation.masking import LEAST
@@ -51,10 +51,11 @@ def greet(
     least = LEAST if secure else 1
     if len(members) < least:
         purpose = "secure aggregation takes" if secure else "it takes"
-        why = f" ({clauses[0]})" if clauses else ""
+        why = [listed(left_out)] if left_out.total() else []
+        said = f" ({'; '.join([*why, *clauses[:1]])})" if why or clauses else ""
         raise XrecError(
-            f"federated: {len(members)} of {expected} clients can take part{why}, and {purpose} "
-            f"{least} at least: connect more of the same recipe"
+            f"federated: {len(members)} of {expected} clients can take part{said}, and {purpose} "
+            f"{least} at least: connect more that have the same recipe"
         )
     return members
 

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from dp_accounting import (
+    ExplicitBracketInterval,
     GaussianDpEvent,
     PoissonSampledDpEvent,
     SelfComposedDpEvent,
     calibrate_dp_mechanism,
 )
 from dp_accounting.pld import PLDAccountant
+from dp_accounting.pld.accountant import get_smallest_gaussian_noise
+from dp_accounting.pld.common import DifferentialPrivacyParameters
 from numpy.typing import NDArray
 
 from xrec_plugins.privacy.federation.keystream import KEY, gaussian
+
+GRID = 1e-3  # of the privacy losses that are added up
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,30 @@ class Noise:
 def spent(multiplier: float, fraction: float, rounds: int, delta: float) -> float:
     """Epsilon of so many rounds, in each of which a client takes part with chance `fraction`.
 
-    A client more or less is what it hides (Abadi et al., 2016), by the privacy-loss distribution.
+    A client more or less is what it hides; by the privacy-loss distribution, from above.
     """
-    accountant = PLDAccountant()
+    accountant = _accountant()
     accountant.compose(_event(multiplier, fraction, rounds))
     return float(accountant.get_epsilon(delta))
 
 
 def least_multiplier(epsilon: float, fraction: float, rounds: int, delta: float) -> float:
-    """The least noise with which so many rounds cost no more than epsilon."""
+    """The least noise, to a thousandth, with which so many rounds cost epsilon at most."""
+    wanted = DifferentialPrivacyParameters(epsilon, delta)
+    whole = get_smallest_gaussian_noise(wanted, rounds)  # if all clients took part
     found = calibrate_dp_mechanism(
-        PLDAccountant, lambda multiplier: _event(multiplier, fraction, rounds), epsilon, delta
+        _accountant,
+        lambda multiplier: _event(multiplier, fraction, rounds),
+        epsilon,
+        delta,
+        ExplicitBracketInterval(whole * fraction / 2, whole * 1.01),
+        tol=whole * fraction / 1000,
     )
     return float(found)
+
+
+def _accountant() -> PLDAccountant:
+    return PLDAccountant(value_discretization_interval=GRID)
 
 
 def _event(multiplier: float, fraction: float, rounds: int) -> SelfComposedDpEvent:

@@ -17,7 +17,7 @@ from xrec.models.recommender import Recommender
 from xrec.runs.checkpoint import read, write
 from xrec.runs.store import key_of
 from xrec.runs.training import BestWeights
-from xrec_plugins.privacy.federation.asking import ask
+from xrec_plugins.privacy.federation.asking import ask, listed
 from xrec_plugins.privacy.federation.averaging import Averaging
 from xrec_plugins.privacy.federation.exchange import Schema, flat, learned, packed, put, unpacked
 from xrec_plugins.privacy.federation.greeting import greet
@@ -113,6 +113,8 @@ class Rounds:
     def _validate(self, found: Gathered, left_out: Counter[str]) -> None:
         """Measure the model, remember it if it is the best, and tell how the round went."""
         before = self.best.best
+        # The step by which Lightning logs what it validates.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.done
         self.trainer.validate(self.module, datamodule=self.data, verbose=False)
         self.stale += 1
         if self.best.best > before:
@@ -193,8 +195,3 @@ def _masked(
     except LostError as lost:
         return Gathered(None, 0, str(lost))
     return Gathered(averaging.released(total, weight), clients)
-
-
-def listed(left_out: Counter[str]) -> str:
-    """Counts by why, such as "2 late or gone, 1 far off"."""
-    return ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()) if count)
