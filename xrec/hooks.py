@@ -142,6 +142,11 @@ def xrec_fitted(module: Recommender, data: Data) -> Recommender | None:
 
 
 @hookspec
+def xrec_trained(run: Run, module: Recommender) -> None:
+    """At the end of the stage that trains. May write files of the run, and tell of them."""
+
+
+@hookspec
 def xrec_explanation(explanation: Explanation, recipe: Recipe) -> Explanation | None:
     """Before an explanation leaves the run. May return a changed one."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning import Trainer
@@ -12,15 +10,32 @@ from lightning import Trainer
 from xrec import hookimpl
 from xrec.data.module import Data
 from xrec.errors import nearest
-from xrec.files import written
 from xrec.models.recommender import Recommender
+from xrec.runs.run import Run
 from xrec_plugins.privacy.federation.conducting import conduct
 from xrec_plugins.privacy.federation.masking import LEAST
 from xrec_plugins.privacy.federation.noise import Noise, least_multiplier, spent
 from xrec_plugins.privacy.federation.rounds import Rounds
 
 STRATEGIES = ("fedavg", "fedprox")
-TOLD = "privacy.json"
+FILE = "privacy.json"
+Terms = list[tuple[str, str]]  # each a term, and what it means
+
+OPEN = (
+    (
+        "validation events",
+        "the best round and the end of training are chosen by the run's own validation queries, "
+        "which a server of real clients does not have",
+    ),
+    ("test events and explanations", "figures and reports are made of users' data as they are"),
+    ("cleaning and vocabularies", "they are made before training"),
+    ("the encoder's own data", "what it was trained on before"),
+)
+MASKED = (
+    "what is masked",
+    "it cannot be looked at: a client's false update within its bounds passes, and a server that "
+    "does not keep to the protocol can learn more",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class Federated:
     far_off: float = 10.0
     timeout: float = 600.0
     processes: int = 0
+    told: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -105,16 +121,21 @@ class Federated:
 
     @hookimpl
     def xrec_fit(self, trainer: Trainer, module: Recommender, data: Data) -> list[dict[str, Any]]:
-        """Train the module in rounds, and write what is kept private to `privacy.json`.
+        """Train the module in rounds; returns each round's figures.
 
         Raises XrecError where clients cannot be had, and TrainingError where no round was of use.
         """
         rounds = Rounds(self, trainer, module, data, self._noise())
         conduct(rounds.conduct, module, data, self.clients, self.processes)
         rounds.finish()
-        with written(Path(trainer.default_root_dir) / TOLD) as partial:
-            partial.write_text(json.dumps(self._told(rounds), indent=1), encoding="utf-8")
+        self.told.update(self._tell(rounds))
         return rounds.best.history
+
+    @hookimpl
+    def xrec_trained(self, run: Run) -> None:
+        """Write what is private, and what is not, to `privacy.json`; nothing if none learned."""
+        if self.told:
+            run.store.write_json(FILE, self.told)
 
     def _noise(self) -> Noise | None:
         if self.epsilon is None:
@@ -122,7 +143,7 @@ class Federated:
         multiplier = least_multiplier(self.epsilon, self.fraction, self.rounds, self.delta)
         return Noise(self.clip, multiplier, self.fraction * self.clients)
 
-    def _told(self, rounds: Rounds) -> dict[str, Any]:
+    def _tell(self, rounds: Rounds) -> dict[str, Any]:
         """What is private, to what degree, and what is not."""
         noise = rounds.noise
         cost = noise and spent(noise.multiplier, self.fraction, rounds.done, self.delta)
@@ -133,7 +154,7 @@ class Federated:
             "delta": self.delta if noise else None,
             "clip": self.clip if noise else None,
             "noise_multiplier": noise.multiplier if noise else None,
-            "accountant": "PLD" if noise else None,
+            "accountant": "pld" if noise else None,
             "clients": self.clients,
             "fraction": self.fraction,
             "rounds": rounds.done,
@@ -144,36 +165,31 @@ class Federated:
             "not_covered": self._not_covered(),
         }
 
-    def _covered(self) -> list[str]:
-        told = ["clients send weights, never events: the server sees no user's data"]
+    def _covered(self) -> Terms:
+        terms = [("events", "they stay with the clients, which send weights")]
         if self.secure_aggregation:
-            told.append("the server sees the sum of the clients' updates, and no client's own")
+            terms.append(("a client's update", "the server sees the sum of the updates alone"))
         if self.epsilon is not None:
-            told.append(
-                "whether a client, with all of its users, took part is hidden in the released "
-                "weights to the degree that epsilon and delta say"
+            terms.append(
+                (
+                    "a client",
+                    "that it took part, with all of its users, is hidden in the weights to the "
+                    "degree that epsilon and delta say",
+                )
             )
-        return told
+        return terms
 
-    def _not_covered(self) -> list[str]:
-        told = [
-            "validation: the best round and the end of training are chosen by the run's own "
-            "validation queries, which a server of real clients does not have",
-            "cleaning, the vocabularies and the encoder, which are made before training",
-            "test metrics and explanations, which are computed from users' data",
-        ]
-        if not self.secure_aggregation:
-            told.append("the server sees each client's weights and how many windows it has")
+    def _not_covered(self) -> Terms:
+        terms = list(OPEN)
+        if self.secure_aggregation:
+            terms.append(MASKED)
         else:
-            told.append(
-                "a server that does not keep to the protocol, and clients that send a false update "
-                "within its bounds: what is masked cannot be looked at"
-            )
+            terms.append(("a client's update", "the server sees it, and how many windows it is of"))
         if self.epsilon is None:
-            told.append("what the weights themselves give away: there is no noise on them")
+            terms.append(("what the weights give away", "there is no noise on them"))
         else:
-            told.append("the server, which adds the noise, sees the updates or their sum without")
-        return told
+            terms.append(("the server", "it adds the noise, and sees the updates or their sum"))
+        return terms
 
 
 @hookimpl

@@ -99,6 +99,7 @@ def train(run: Run) -> None:
         run.tell(f"  {note}")
     told = {**sizes, "epochs": history, "views": shares, "notes": notes, "versions": versions()}
     run.store.write_json("training.json", told)
+    run.manager.hook.xrec_trained(run=run, module=model)
 
 
 def _write_shares(run: Run, model: Recommender) -> dict[str, Tensor]:

@@ -143,8 +143,8 @@ class Rounds:
     def _key(self) -> str:
         """A digest of what the course depends on."""
         events = self.data.events
-        told = (asdict(self.options), asdict(self.module.options), self.data.seed)
-        return key_of(*told, asdict(self.schema), events.item.tolist(), events.start.tolist())
+        asked = (repr(self.options), asdict(self.module.options), self.data.seed)
+        return key_of(*asked, asdict(self.schema), events.item.tolist(), events.start.tolist())
 
     def _resume(self) -> None:
         """Go on from the checkpoint of an earlier try, if it is of the same course."""
