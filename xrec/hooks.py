@@ -151,8 +151,13 @@ def xrec_optimizer(module: Recommender, optimizer: Optimizer, data: Data) -> Opt
 
 
 @hookspec(firstresult=True)
-def xrec_fit(trainer: Trainer, module: Recommender, data: Data) -> bool | None:
-    """In place of `trainer.fit`; the first that returns True has trained the module."""
+def xrec_fit(
+    trainer: Trainer, module: Recommender, data: Data
+) -> bool | list[dict[str, Any]] | None:
+    """In place of `trainer.fit`; the first that returns True, or its epochs' figures, has trained.
+
+    The figures of an epoch are its `epoch`, from 1, and whatever was measured after it by name.
+    """
 
 
 @hookspec

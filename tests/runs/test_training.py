@@ -164,6 +164,15 @@ def test_a_plugin_that_trains_has_no_checkpoints_of_ours(tmp_path: Path) -> None
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_a_plugin_that_trains_may_give_figures_of_its_epochs(tmp_path: Path) -> None:
+    class Tells:
+        @hookimpl
+        def xrec_fit(self) -> list[dict[str, Any]]:
+            return [{"epoch": 1, "val_mrr": 0.5}]
+
+    assert trained(tmp_path, Tells())[1] == [{"epoch": 1, "val_mrr": 0.5}]
+
+
 def test_a_model_of_which_nothing_learns_is_left_as_it_is(tmp_path: Path) -> None:
     data, said = small_data(), []
     encoder = factory("encoder", "hashed")(size=8)

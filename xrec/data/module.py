@@ -160,25 +160,28 @@ class Data(LightningDataModule):
         """What is not ranked for users at a stage: what they have `seen`, if that is excluded."""
         return self.seen(users, stage) if self.options.exclude_seen else None
 
-    def windows(self) -> Batch:
-        """All training windows. A long history is cut into windows that overlap by half.
+    def windows(self, users: Tensor | None = None) -> Batch:
+        """The training windows of users (U,) int64, all by default.
+
+        A long history is cut into windows that overlap by half.
 
         `learned` marks each event in just one window, that in which the most comes before it. The
         first window of a history is half a window, so that all learn from their later half alone.
         """
         length = self.options.history
         step = max(1, length // 2)
-        users, ends, fresh = [], [], []
-        for user in range(1, len(self.users)):
+        whose = range(1, len(self.users)) if users is None else users.tolist()
+        owners, ends, fresh = [], [], []
+        for user in whose:
             begin, end = self.events.span(user)
             end -= HELD_OUT["train"]
             stop, done = min(begin + step, end), begin
             while done < end:
-                users.append(user)
+                owners.append(user)
                 ends.append(stop)
                 fresh.append(stop - done)
                 done, stop = stop, min(stop + step, end)
-        index, stops = torch.tensor(users), torch.tensor(ends)
+        index, stops = torch.tensor(owners), torch.tensor(ends)
         begins = self.events.start[index]
         batch = self._window(index, begins, stops, self.events.item[stops - 1])
         at, real = self._places(begins, stops)

@@ -103,8 +103,8 @@ def fit(
 
     Where it is, it writes to the file `checkpoint`, and goes on from there if there is one.
     `watching` hear of the training too. A plugin may train it instead, through `xrec_fit`; then
-    there are no checkpoints, and the weights are as the plugin left them. A model of which nothing
-    learns is left as it is, without figures.
+    there are no checkpoints, and the weights and figures are as the plugin left them. A model of
+    which nothing learns is left as it is, without figures.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         tell("  nothing of the model learns: its weights stay as they are")
@@ -124,18 +124,19 @@ def fit(
         plugins=[precision.plugin(options.precision)],
     )
     (folder / GOOD).unlink(missing_ok=True)
-    if not model.hook.xrec_fit(trainer=trainer, module=model, data=data):
-        if options.checkpoint:
-            resume = Resume(checkpoint, options.checkpoint)
-            trainer.callbacks.append(resume)  # type: ignore[attr-defined]
-        before = checkpoint if checkpoint.is_file() else None
-        fit_or_stop(trainer, model, datamodule=data, ckpt_path=before)
-        if not best.epoch:
-            raise TrainingError(
-                f"training was of no use: in no epoch {options.monitor} was a number; set "
-                "train.monitor to another metric, or look at the validation data"
-            )
-        model.load_state_dict(best.weights)
+    if trained := model.hook.xrec_fit(trainer=trainer, module=model, data=data):
+        return [] if trained is True else trained
+    if options.checkpoint:
+        resume = Resume(checkpoint, options.checkpoint)
+        trainer.callbacks.append(resume)  # type: ignore[attr-defined]
+    before = checkpoint if checkpoint.is_file() else None
+    fit_or_stop(trainer, model, datamodule=data, ckpt_path=before)
+    if not best.epoch:
+        raise TrainingError(
+            f"training was of no use: in no epoch {options.monitor} was a number; set "
+            "train.monitor to another metric, or look at the validation data"
+        )
+    model.load_state_dict(best.weights)
     return best.history
 
 
