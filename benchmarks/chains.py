@@ -43,7 +43,7 @@ SEQUENTIAL: Chains = {
     "int8 dynamic, straight-through": [{**DYNAMIC, "straight_through": True}],
     "onnx": [{"name": "onnx"}],
     "distil": [_STUDENT],
-    "distil by explanations": [{**_STUDENT, "explanations": 1.0}],
+    "distil by explanations": [{**_STUDENT, "explanations": 0.1}],
     "distil, int8": [_STUDENT, INT8],
     "prune, int8": [_THINNED, INT8],
     "low rank, int8": [_RANKED, INT8],
@@ -71,7 +71,7 @@ CROSS_ENCODER: Chains = {
     "distil": [_TAUGHT],
     "distil, int8 dynamic, compiled": [_TAUGHT, DYNAMIC],
     "distil, onnx int8": [_TAUGHT, _ONNX],
-    "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 1.0}, DYNAMIC],
+    "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 0.1}, DYNAMIC],
     "trim, int8 dynamic, compiled": [_TRIMMED, DYNAMIC],
     "trim, onnx int8": [_TRIMMED, _ONNX],
 }
@@ -84,6 +84,7 @@ FILMS: Chains = {
         "int8 dynamic, compiled",
         "distil",
         "distil, int8 dynamic, compiled",
+        "distil, onnx int8",
         "trim, onnx int8",
     )
 }
@@ -120,8 +121,8 @@ class World:
 FULL = {
     "planted, sequential": World("quickstart", SEQUENTIAL, {}, 256, 20, 60, 20, 40),
     "films, sequential": World("video", SEQUENTIAL, {}, 256, 20, 60, 20, 40),
-    "planted, cross-encoder": World("rerank", CROSS_ENCODER, {}, 224, 20, 24, 12, 24),
-    "films, cross-encoder": World("rerank-films", FILMS, {}, 160, 20, 24, 12, 24),
+    "planted, cross-encoder": World("rerank", CROSS_ENCODER, {}, 160, 20, 16, 12, 24),
+    "films, cross-encoder": World("rerank-films", FILMS, {}, 128, 20, 16, 12, 24),
 }
 
 _TINY = {"users": 60, "items": 100, "events": 8, "history": 6}

@@ -85,10 +85,10 @@ class Distil:
 
     def compress(self, model: Recommender, data: Data, tell: Tell) -> Recommender:
         """A student, taught by the model. Raises XrecError: none smaller can be made of it."""
-        student = self.student(copy.deepcopy(model)).train()
+        student = self.student(copy.deepcopy(model))
         with _taught(student, self.teaching(model, student)) as teaching:
             finetune(student, data, self.epochs, self.lr, tell, [teaching])
-        return student.eval()
+        return student
 
     def teaching(self, teacher: Recommender, student: Recommender) -> Teaching:
         """What pulls a student towards its teacher, as the options say."""
@@ -152,8 +152,6 @@ def _taught(student: Recommender, teaching: Teaching) -> Iterator[Teaching]:
     frozen = [p for each in others for p in each.parameters() if p.requires_grad]
     options = student.options
     student.add_module("teaching", teaching)
-    for each in others:
-        each.eval()
     for parameter in frozen:
         parameter.requires_grad_(False)
     learning = [name for name, each in student.named_parameters() if each.requires_grad]

@@ -96,7 +96,12 @@ class Served(nn.Module):
         return module
 
     def compute(self, given: Mapping[str, Tensor]) -> list[Tensor]:
-        """What the graph gives, float32, for tensors by the names of its inputs."""
+        """What the graph gives, float32, for tensors by the names of its inputs.
+
+        Raises XrecError where it is traced, as its numbers come from outside of PyTorch.
+        """
+        if torch.compiler.is_exporting():
+            raise XrecError("it holds graphs of ONNX Runtime already, which cannot be traced")
         wanted = {name: _number(tensor) for name, tensor in given.items()}
         return [torch.from_numpy(each) for each in self.session.run(None, wanted)]
 

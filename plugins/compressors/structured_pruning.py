@@ -87,7 +87,6 @@ class StructuredPruning:
             tell(f"  pruned, {step} of {self.steps}: {_told(model)}")
             if self.epochs:
                 finetune(model, data, self.epochs, self.lr, tell)
-                model.eval()
         model.on_validation_start()  # an encoder that learns reads the catalogue again
         return model
 

@@ -213,6 +213,47 @@ def test_a_compressed_model_is_exported(tiny_recipe, tmp_path, monkeypatch) -> N
     assert load_export(folder)["score"](batch).equal(done.model(batch).detach())
 
 
+REAL = {
+    "structured_pruning": {"width": 0.5, "epochs": 0},
+    "low_rank": {"ratio": 0.5, "epochs": 0},
+    "quantise": {"to": "int8"},
+    "onnx": {},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_what_compressors_make_is_exported(tiny_recipe, tmp_path, name: str) -> None:
+    """Every form fits safetensors; graphs hold what can be said without the runtime of another."""
+    pytest.importorskip("onnxruntime")
+    done = chained(tiny_recipe, tmp_path, {"name": name, "max_quality_drop": 1, **REAL[name]})
+    batch = done.data.queries("validate")
+    with torch.no_grad():
+        said = done.model(batch)
+    folder, checked = export(done, "safetensors")
+    assert checked.difference == 0
+    assert load_export(folder)["score"](batch).equal(said)
+    if name == "onnx":
+        with pytest.raises(RunError, match=r"graphs of ONNX Runtime already.* safetensors"):
+            export(done, "onnx")
+        return
+    folder, checked = export(done, "onnx")
+    assert checked.difference <= checked.tolerance
+    torch.testing.assert_close(load_export(folder)["score"](batch), said, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_rounded_activations_are_no_graph(tiny_recipe, tmp_path) -> None:
+    step = {"name": "quantise", "to": "int8_dynamic", "max_quality_drop": 1}
+    done = chained(tiny_recipe, tmp_path, step)
+    with pytest.raises(RunError, match=r"cannot be said in ONNX .* choose --format safetensors"):
+        export(done, "onnx")
+    assert not (done.folder / "export" / "onnx").exists()
+    batch = done.data.queries("test")
+    said = load_export(export(done, "safetensors")[0])["score"](batch)
+    assert said.equal(done.model(batch).detach())
+
+
 def test_a_run_that_is_not_finished_has_no_model(tiny_recipe, tmp_path, monkeypatch) -> None:
     offered(monkeypatch, halved=Halved)
     done = chained(tiny_recipe, tmp_path, {"name": "halved", "max_quality_drop": 1})

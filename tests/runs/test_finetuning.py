@@ -77,3 +77,20 @@ def test_the_run_s_own_hooks_are_not_called(tiny_run) -> None:
     model.use(plugins.new_manager([own]))
     finetune(model, tiny_run.data, 1, 1e-3, lambda text: None)
     assert own.asked == 0
+
+
+def test_what_learns_learns_with_dropout_and_nothing_else(tiny_run) -> None:
+    model = copy.deepcopy(tiny_run.model).eval()
+    model.views.requires_grad_(False)
+    seen: dict[str, bool] = {}
+
+    class Watching:
+        @hookimpl
+        def xrec_loss(self, module):
+            seen.update({name: each.training for name, each in module.named_modules()})
+
+    finetune(model, tiny_run.data, 1, 1e-3, lambda text: None, [Watching()])
+    frozen = {name for name in seen if name.startswith("views")}
+    assert frozen
+    assert {name for name, training in seen.items() if not training} == frozen
+    assert not any(module.training for module in model.modules())

@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from torch import nn
+
 from xrec import plugins
 from xrec.data.module import Data
 from xrec.models.recommender import Recommender
@@ -26,8 +28,9 @@ def finetune(
 ) -> list[dict[str, Any]]:
     """Train what of `model` requires a gradient, in place, as `train:` says but for epochs and lr.
 
-    Rates of parts keep their ratio to lr. It is left with the best weights by `train.monitor`,
-    those that it begins with among them, in evaluation mode. hooks: objects with lifecycle hooks,
+    Rates of parts keep their ratio to lr. What learns nothing has no dropout meanwhile. It is left
+    with the best weights by `train.monitor`, those that it begins with among them, in evaluation
+    mode. hooks: objects with lifecycle hooks,
     such as an `xrec_loss`, that are called meanwhile in place of the run's. Returns each epoch's
     figures, the first of the beginning.
 
@@ -51,8 +54,19 @@ def finetune(
                 plugins=[precision.plugin(options.precision)],
             )
             trainer.validate(model, datamodule=data, verbose=False)
+            _to_learn(model)  # Lightning keeps the mode that a module is in
             fit_or_stop(trainer, model, datamodule=data)
         model.load_state_dict(best.weights)
     finally:
         model.options, model.hook = options, hook
+        model.eval()
     return best.history
+
+
+def _to_learn(model: nn.Module) -> None:
+    """Put what has weights that learn, and what has none, into training mode; the rest stays."""
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(each.requires_grad for each in weights):
+            module.eval()
