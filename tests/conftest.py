@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import xrec_plugins.privacy.federation  # noqa: F401  Flower reads what it sets once it is imported
+
 torch.set_num_threads(1)  # the models are small: more threads only wait for each other
 
 TINY = """

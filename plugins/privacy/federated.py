@@ -18,7 +18,7 @@ from xrec_plugins.privacy.federation.noise import Noise, least_multiplier, spent
 from xrec_plugins.privacy.federation.rounds import Rounds
 
 STRATEGIES = ("fedavg", "fedprox")
-FILE = "privacy.json"
+FILE = "privacy/federated.json"
 Terms = list[tuple[str, str]]  # each a term, and what it means
 
 OPEN = (
@@ -133,7 +133,7 @@ class Federated:
 
     @hookimpl
     def xrec_trained(self, run: Run) -> None:
-        """Write what is private, and what is not, to `privacy.json`; nothing if none learned."""
+        """Write what is private, and what is not; nothing if none learned."""
         if self.told:
             run.store.write_json(FILE, self.told)
 
@@ -150,7 +150,8 @@ class Federated:
         return {
             "mechanism": "federated",
             "level": "client",
-            "epsilon": cost,
+            "epsilon": self.epsilon,
+            "spent": cost,
             "delta": self.delta if noise else None,
             "clip": self.clip if noise else None,
             "noise_multiplier": noise.multiplier if noise else None,

@@ -16,22 +16,31 @@ ACCOUNTANTS = {
 }
 
 
+STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx"}
+
+
 @dataclass(frozen=True)
 class Privacy:
-    """The budget of private training, what of it was spent, and what it covers."""
+    """How training was private, what of a budget it spent, and what it covers."""
 
     def render(self, run: Run) -> Chapter:
-        """Read `privacy/dp_sgd.json`, if the recipe trains by it."""
+        """Read what those of the recipe's mechanisms told that train the model."""
         blocks: list[Block] = []
-        if any(choice.name == "dp_sgd" for choice in run.recipe.privacy):
-            blocks = _dp_sgd(run.store.json("privacy/dp_sgd.json"))
+        for choice in run.recipe.privacy:
+            name = f"privacy/{choice.name}.json"
+            if choice.name in TOLD and (run.folder / name).is_file():
+                blocks += TOLD[choice.name](run.store.json(name))
         return Chapter("What is kept private", blocks)
 
 
 def _dp_sgd(told: dict[str, Any]) -> list[Block]:
+    return [*map(Text, _sentences(told)), *_table(told), *_bounds(told)]
+
+
+def _bounds(told: dict[str, Any]) -> list[Block]:
+    """What is covered, and what is not."""
     lists = (("covered", "What the guarantee covers"), ("not_covered", "What it does not cover"))
-    terms = [Terms([(term, said) for term, said in told[key]], title) for key, title in lists]
-    return [*map(Text, _sentences(told)), *_table(told), *terms]
+    return [Terms([(term, said) for term, said in told[key]], title) for key, title in lists]
 
 
 def _sentences(told: dict[str, Any]) -> list[str]:
@@ -73,6 +82,28 @@ def _table(told: dict[str, Any]) -> list[Table]:
     ]
     notes = f"Accounted by {ACCOUNTANTS[told['accountant']]}."
     return [Table(("what", "value"), rows, notes, caption="What the guarantee follows from")]
+
+
+def _federated(told: dict[str, Any]) -> list[Block]:
+    said = [
+        f"The model was trained by {told['clients']:,} clients in {told['rounds']:,} rounds "
+        f"({STRATEGIES[told['strategy']]}): each kept its users' events, and sent weights."
+    ]
+    if told["secure_aggregation"]:
+        said.append("Updates were masked, so that the server learned their sum alone (SecAgg+).")
+    if told["spent"] is not None:
+        said.append(
+            "Noise hides whether a client took part, with all of its users: epsilon is "
+            f"{told['spent']:.2f}, of a budget of {told['epsilon']:g}, at delta "
+            f"{told['delta']:g}. Each client's update was clipped to a norm of {told['clip']:g}; "
+            f"the noise's deviation was {told['noise_multiplier']:.3f} times that."
+        )
+    left = [(why, f"{count:,}") for why, count in told["left_out"].items()]
+    table = Table(("why", "updates"), left, caption="Updates that were left out")
+    return [*map(Text, said), *([table] if left else []), *_bounds(told)]
+
+
+TOLD = {"dp_sgd": _dp_sgd, "federated": _federated}
 
 
 @hookimpl

@@ -59,8 +59,9 @@ def audited(tiny_run, tmp_path_factory) -> Run:
     """A copy of the tiny run with an audit that read a claim of privacy. Not to be written to."""
     folder = tmp_path_factory.mktemp("audited") / "run"
     shutil.copytree(tiny_run.folder, folder)
-    claim = {"epsilon": 8.0, "delta": 1e-3, "level": "user"}
-    (folder / "privacy.json").write_text(json.dumps(claim))
+    told = {"mechanism": "dp_sgd", "epsilon": 9, "spent": 8.0, "delta": 1e-3, "level": "user"}
+    (folder / "privacy").mkdir()
+    (folder / "privacy/dp_sgd.json").write_text(json.dumps(told))
     run = Run.open(folder)
     audit(run, SMALL)
     return run
@@ -155,7 +156,7 @@ def test_the_report_tells_of_it(audited) -> None:
     assert (attacks.head, attacks.rows) == telling.attacks(found, interval)
     assert (guesses.head, guesses.rows) == telling.guesses(found, interval)
     assert "Claimed is an epsilon of 8.00 per user." in words(chapter)
-    assert f"at least {found['model']['lira']['epsilon']:.2f} per user" in words(chapter)
+    assert f"at least {found['model']['lira_pooled']['epsilon']:.2f} per user" in words(chapter)
     html = (audited.folder / "report.html").read_text()
     assert html.index(chapter.title) < html.index("How to make it again")
 

@@ -22,6 +22,7 @@ from scipy.stats import kstest, norm
 from torch import nn
 
 from xrec import Recipe, hookimpl, run
+from xrec.audit.claim import claim
 from xrec.errors import PluginError, RecipeError, TrainingError, XrecError
 from xrec.testing import small_data
 from xrec_plugins.privacy.federated import Federated
@@ -749,7 +750,8 @@ def test_a_private_run_tells_what_it_costs(tmp_path: Path, secure: bool) -> None
     fitted(model, tmp_path, options)
     told = options.told
     assert (told["mechanism"], told["level"], told["rounds"]) == ("federated", "client", 2)
-    assert 0.99 < told["epsilon"] <= 1.0
+    assert told["epsilon"] == 1.0
+    assert 0.99 < told["spent"] <= 1.0
     assert told["delta"] == 0.01
     assert told["noise_multiplier"] == pytest.approx(least_multiplier(1.0, 1.0, 2, 0.01))
     deviation = told["noise_multiplier"] * 0.5 / 5
@@ -810,15 +812,27 @@ FEDERATION = ["explain=[]", "fidelity=[]"]
 
 def test_a_recipe_federates(tiny_recipe: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    text = tiny_recipe.read_text() + "privacy: [{name: federated, clients: 4, rounds: 2}]\n"
+    text = (
+        tiny_recipe.read_text()
+        + "privacy: [{name: federated, clients: 4, rounds: 2, epsilon: 50, delta: 0.1}]\n"
+    )
     tiny_recipe.write_text(text)
     made = run(Recipe.load(tiny_recipe, FEDERATION), tmp_path / "runs", said.append)
     epochs = made.store.json("training.json")["epochs"]
     assert [(row["epoch"], row["clients"]) for row in epochs] == [(1, 4), (2, 4)]
     assert sum("round" in line for line in said) == 2
-    assert made.store.json("privacy.json")["secure_aggregation"] is True
-    assert "privacy.json" in made.store.writes("train")
-    assert "over 2 epochs" in (made.folder / "report.html").read_text()
+    assert made.store.json("privacy/federated.json")["secure_aggregation"] is True
+    assert "privacy/federated.json" in made.store.writes("train")
+    page = (made.folder / "report.html").read_text()
+    assert "over 2 epochs" in page
+    assert "trained by 4 clients in 2 rounds (FedAvg)" in page
+    assert "of a budget of 50, at delta 0.1" in page
+    assert claim(made) == {
+        "epsilon": pytest.approx(50, rel=0.01),
+        "mechanism": "federated",
+        "level": "client",
+        "delta": 0.1,
+    }
 
 
 def test_connected_clients_train_by_their_own_recipes(tiny_recipe: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from xrec.audit import asking, events, shadows
+from xrec.audit.claim import claim
 from xrec.audit.epsilon import CONFIDENCE, lower_bound
 from xrec.audit.outcome import outcome
 from xrec.audit.ratios import discriminant, ratios
@@ -45,7 +46,6 @@ from xrec.runs.explaining import ready
 from xrec.runs.run import AUDIT, Run
 
 ROWS = "audit/rows.parquet"
-CLAIM = "privacy.json"  # what a privacy mechanism of the run claims: epsilon, delta and level
 DELTA = 1e-5  # of the bound on epsilon, where nothing is claimed
 
 
@@ -124,7 +124,7 @@ def _attack(run: Run, asked: Asked, label: str | None) -> None:
     said = {"model": _model(torch.stack(sure), inside)}
     if explained:
         said["explanations"] = _explanations(torch.stack(explained), inside)
-    claimed = run.store.json(CLAIM) if (run.folder / CLAIM).is_file() else None
+    claimed = claim(run)
     delta = claimed["delta"] if claimed else DELTA
     told: dict[str, Any] = {
         "asked": {**asdict(asked), "explainer": label, "users": len(users)},

@@ -30,9 +30,8 @@ def finetune(
 
     Rates of parts keep their ratio to lr. What learns nothing has no dropout meanwhile. It is left
     with the best weights by `train.monitor`, those that it begins with among them, in evaluation
-    mode. hooks: objects with lifecycle hooks,
-    such as an `xrec_loss`, that are called meanwhile in place of the run's. Returns each epoch's
-    figures, the first of the beginning.
+    mode. hooks: objects with lifecycle hooks, such as an `xrec_loss`, that are called meanwhile in
+    place of the run's. Returns each epoch's figures, the first of the beginning.
 
     Raises TrainingError as training does.
     """
