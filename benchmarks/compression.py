@@ -9,6 +9,8 @@ Models of four recipes, `sequential` and `cross_encoder`, of the planted world a
     latency     of ranking one user's request, which for the cross-encoder is re-ranking what is
                 retrieved: fp32 eager, fp32 under torch.compile
                 and all chains take turns on the same requests
+    order       Spearman's correlation of the model's logits with fp32's over the ten items that
+                fp32 puts first, mean over users: two rankings can be worth the same, and differ
     drift       Spearman's correlation, over a row's features, of the model's explanations with
                 those that the fp32 model gets for the same recommendations, mean over users: of
                 Shapley values, and of Integrated Gradients where its gradients can be trusted
@@ -44,6 +46,7 @@ from points import (
     DRAWN,
     EAGER,
     GRADIENTS,
+    ORDER,
     SHAPLEY,
     WARM_UP,
     Side,
@@ -62,7 +65,7 @@ PACKAGES = (
 )
 HEAD = (
     *("", "MB", "x", "NDCG@10 [95 %]", "gap to fp32, paired", "loss", "ms (quartiles)"),
-    *("x eager [quartiles]", "x compiled", "Shapley, rank", "gradients, rank"),
+    *("x eager [quartiles]", "x compiled", "order", "Shapley, rank", "gradients, rank"),
 )
 EVERY = "every world"
 RECOMPILED = 128  # times that one piece of code may be: all sides' models are of the same code
@@ -165,6 +168,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['loss']:.1%}",
         f"{row['ms']:.4g} ({row['ms low']:.4g} to {row['ms high']:.4g})",
         *(_between(row, f"wall times {than}", 2) for than in (EAGER, COMPILED)),
+        _between(row, ORDER, 3),
         _between(row, SHAPLEY if SHAPLEY in row else DRAWN, 3),
         _between(row, GRADIENTS, 3),
     ]

@@ -20,6 +20,7 @@ from xrec.data.batches import Batch
 from xrec.errors import XrecError
 from xrec.explain.explainer import Explainer
 from xrec.explain.explanation import Explanation
+from xrec.fidelity.correlation import likeness
 from xrec.fidelity.statistics import bootstrap, paired
 from xrec.models.quality import ranking_metrics
 from xrec.models.recommender import Recommender
@@ -31,6 +32,7 @@ from xrec_plugins.explainers.integrated_gradients import IntegratedGradients
 EAGER, COMPILED = "fp32", "fp32, compiled"
 FP32 = (EAGER, COMPILED)
 SHAPLEY, GRADIENTS, DRAWN = "fast_shapley", "integrated_gradients", "fast_shapley, other seed"
+ORDER, FIRST = "order", 10  # of the items that fp32 puts first
 CLOSE = 1e-3  # by which compiled logits may differ from those that they stand for
 WARM_UP = 2  # times that each side ranks every row before anything is timed
 
@@ -138,7 +140,7 @@ def times(rows: Sequence[Mapping[str, Any]], name: str, than: str, unit: str) ->
 def drift(
     world: World, taking: Sequence[Side]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
-    """Of each side and explainer, (B,) the rank correlation with fp32's explanations.
+    """Of each side and explainer, (B,) the rank correlation with fp32's explanations, and order.
 
     All explain what fp32 recommends first. fp32 itself is explained with other coalitions too: that
     is what drawing alone does. Second, of each side that gradients are not to be believed of, why.
@@ -160,7 +162,7 @@ def drift(
     alike = {plain.name: {DRAWN: agreement(other, references[SHAPLEY])["agreement_rank"]}}
     said = {}
     for side in (side for side in taking if side.compressed):
-        alike[side.name] = {}
+        alike[side.name] = {ORDER: ordered(side.model, plain.model, subject.batch)}
         for name, explainer in explainers.items():
             if name == GRADIENTS and not side.model.slope.trusted:
                 said[side.name] = side.model.slope.said
@@ -168,6 +170,16 @@ def drift(
             found = agreement(told(side, explainer), references[name])
             alike[side.name][name] = found["agreement_rank"]
     return alike, said
+
+
+@torch.no_grad()
+def ordered(model: Recommender, plain: Recommender, batch: Batch) -> Tensor:
+    """(B,) the rank correlation of two models' logits of the items that `plain` puts first."""
+    found, wanted = model.catalogue(batch), plain.catalogue(batch)
+    wanted[:, 0] = -torch.inf
+    first = wanted.topk(FIRST, dim=1).indices
+    there = torch.ones_like(first, dtype=torch.bool)
+    return likeness(found.gather(1, first), wanted.gather(1, first), there)
 
 
 def point(

@@ -80,7 +80,7 @@ class ImpossibleTimes:
             tables.replace(interactions=known),
             (time < 0) | (time > end),
             self.name,
-            f"events before 1970 or after {datetime.fromtimestamp(end, UTC):%Y-%m-%d}",
+            f"events before 1970 or after {self.latest or 'tomorrow'}",
         )
         what = "events with times that are not in seconds"
         return kept, [
