@@ -18,7 +18,7 @@ from xrec_plugins.privacy.federation.noise import Noise, least_multiplier, spent
 from xrec_plugins.privacy.federation.rounds import Rounds
 
 STRATEGIES = ("fedavg", "fedprox")
-FILE = "privacy.json"
+FILE = "privacy/federated.json"
 Terms = list[tuple[str, str]]  # each a term, and what it means
 
 OPEN = (
@@ -133,7 +133,7 @@ class Federated:
 
     @hookimpl
     def xrec_trained(self, run: Run) -> None:
-        """Write what is private, and what is not, to `privacy.json`; nothing if none learned."""
+        """Write what is private, and what is not, to `FILE`; nothing if none learned."""
         if self.told:
             run.store.write_json(FILE, self.told)
 

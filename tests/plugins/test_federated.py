@@ -816,8 +816,8 @@ def test_a_recipe_federates(tiny_recipe: Path, tmp_path: Path) -> None:
     epochs = made.store.json("training.json")["epochs"]
     assert [(row["epoch"], row["clients"]) for row in epochs] == [(1, 4), (2, 4)]
     assert sum("round" in line for line in said) == 2
-    assert made.store.json("privacy.json")["secure_aggregation"] is True
-    assert "privacy.json" in made.store.writes("train")
+    assert made.store.json("privacy/federated.json")["secure_aggregation"] is True
+    assert "privacy/federated.json" in made.store.writes("train")
     assert "over 2 epochs" in (made.folder / "report.html").read_text()
 
 

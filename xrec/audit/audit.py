@@ -45,7 +45,7 @@ from xrec.runs.explaining import ready
 from xrec.runs.run import AUDIT, Run
 
 ROWS = "audit/rows.parquet"
-CLAIM = "privacy.json"  # what a privacy mechanism of the run claims: epsilon, delta and level
+CLAIMS = "privacy/"  # where mechanisms write what they claim of training: epsilon, delta and level
 DELTA = 1e-5  # of the bound on epsilon, where nothing is claimed
 
 
@@ -124,7 +124,7 @@ def _attack(run: Run, asked: Asked, label: str | None) -> None:
     said = {"model": _model(torch.stack(sure), inside)}
     if explained:
         said["explanations"] = _explanations(torch.stack(explained), inside)
-    claimed = run.store.json(CLAIM) if (run.folder / CLAIM).is_file() else None
+    claimed = _claimed(run)
     delta = claimed["delta"] if claimed else DELTA
     told: dict[str, Any] = {
         "asked": {**asdict(asked), "explainer": label, "users": len(users)},
@@ -146,6 +146,13 @@ def _attack(run: Run, asked: Asked, label: str | None) -> None:
         told["reconstruction"] = reconstruction(run.data, rows, run.recipe.seed)
     run.store.write_table(ROWS, _rows(run, users, inside, said))
     run.store.write_json(AUDIT, told)
+
+
+def _claimed(run: Run) -> dict[str, Any] | None:
+    """What training claims: of mechanisms that state an epsilon, the first, of users if any is."""
+    files = [name for name in run.store.writes("train") if name.startswith(CLAIMS)]
+    stated = [told for told in map(run.store.json, files) if told["epsilon"] is not None]
+    return min(stated, key=lambda told: told["level"] != "user", default=None)
 
 
 def _drawn(run: Run, count: int) -> Tensor:
