@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from chapters import blocks, rendered, words
 from federating import Tampered, fitted, plain, secure_app, small_model, with_arrays
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.differential_privacy import compute_clip_model_update, compute_stdv
@@ -23,6 +24,8 @@ from torch import nn
 
 from xrec import Recipe, hookimpl, run
 from xrec.errors import PluginError, RecipeError, TrainingError, XrecError
+from xrec.report.section import Table, Terms
+from xrec.runs.run import Run
 from xrec.testing import small_data
 from xrec_plugins.privacy.federated import Federated
 from xrec_plugins.privacy.federation import app as apps
@@ -819,6 +822,26 @@ def test_a_recipe_federates(tiny_recipe: Path, tmp_path: Path) -> None:
     assert made.store.json("privacy/federated.json")["secure_aggregation"] is True
     assert "privacy/federated.json" in made.store.writes("train")
     assert "over 2 epochs" in (made.folder / "report.html").read_text()
+    chapter = rendered("privacy", made)
+    assert "trained by 4 clients" in words(chapter)
+    assert "nothing bounds what they give away" in words(chapter)
+    assert not blocks(chapter, Table)
+    covers, leaves = blocks(chapter, Terms)
+    assert "a client's update" in dict(covers.pairs)
+    assert "validation events" in dict(leaves.pairs)
+
+
+def test_the_report_tells_the_epsilon_of_a_client(tiny_recipe: Path, tmp_path: Path) -> None:
+    mechanism = plain(clients=4, rounds=1, epsilon=8.0, delta=1e-3)
+    fitted(small_model(users=30), tmp_path, mechanism)
+    given = {"name": "federated", "clients": 4, "epsilon": 8.0, "delta": 1e-3}
+    recipe = Recipe.of({**Recipe.load(tiny_recipe).resolved, "privacy": [given]})
+    asked = Run(recipe, tmp_path / "run")
+    asked.store.write_json("privacy/federated.json", mechanism.told)
+    chapter = rendered("privacy", asked)
+    assert f"epsilon is {mechanism.told['epsilon']:.2f}, at delta 0.001" in words(chapter)
+    (table,) = blocks(chapter, Table)
+    assert ("clients", "4") in table.rows
 
 
 def test_connected_clients_train_by_their_own_recipes(tiny_recipe: Path, tmp_path: Path) -> None:
