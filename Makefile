@@ -28,7 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	set -e; for script in overhead encode tuning quality explainers fidelity compression; do $(BIN)/python benchmarks/$$script.py; done
+	set -e; for script in overhead encode tuning quality explainers fidelity compression privacy; do $(BIN)/python benchmarks/$$script.py; done
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

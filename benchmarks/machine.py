@@ -121,6 +121,15 @@ def tell_times(rows: Sequence[Mapping[str, float]], sides: Iterable[str]) -> Non
         print(f"{side}: {Spread.of([each[f'{side}_wall_s'] for each in rows])} s")
 
 
+def tell_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, its columns as wide as they must be."""
+    table = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    print(f"\n{title}")
+    for cells in table:
+        print("  ".join(map(str.ljust, cells, widths)).rstrip(), flush=True)
+
+
 def compare(rows: Sequence[Mapping[str, float]], ours: str, theirs: str) -> float:
     """Print the ratio of the times of two sides; returns the median over rows, by the wall.
 

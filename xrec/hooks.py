@@ -167,7 +167,11 @@ def xrec_fitted(module: Recommender, data: Data) -> Recommender | None:
 
 @hookspec
 def xrec_trained(run: Run, module: Recommender) -> None:
-    """At the end of the stage that trains. May write files of the run, and tell of them."""
+    """At the end of the stage that trains. May write files of the run, and tell of them.
+
+    A mechanism writes what it claims to `privacy/<its name>.json`: epsilon, or null where it claims
+    none; delta; and level, whom they are of, such as "user". An audit is held against it.
+    """
 
 
 @hookspec

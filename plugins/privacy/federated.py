@@ -133,7 +133,7 @@ class Federated:
 
     @hookimpl
     def xrec_trained(self, run: Run) -> None:
-        """Write what is private, and what is not; nothing if none learned."""
+        """Write what is private, and what is not, to `FILE`; nothing if none learned."""
         if self.told:
             run.store.write_json(FILE, self.told)
 
@@ -150,8 +150,7 @@ class Federated:
         return {
             "mechanism": "federated",
             "level": "client",
-            "epsilon": self.epsilon,
-            "spent": cost,
+            "epsilon": cost,
             "delta": self.delta if noise else None,
             "clip": self.clip if noise else None,
             "noise_multiplier": noise.multiplier if noise else None,

@@ -21,12 +21,13 @@ from xrec.recipe import Recipe
 from xrec.runs.run import Run
 from xrec_plugins.privacy.chance import laplace, uniform
 
-TOLD = "local_dp.json"
-NOT_COVERED = (
-    "that a user is there, and how many events they have up to the bound",
-    "when events were, and in which order",
-    "what was done in them (actions)",
-    "profiles and relations",
+TOLD, ESTIMATES = "privacy/local_dp.json", "privacy/local_dp.parquet"
+Terms = list[tuple[str, str]]  # each a term, and what it means
+OPEN = (
+    ("that a user is there", "and how many events they have, up to the bound"),
+    ("times", "when events were, and in which order"),
+    ("actions", "what was done in an event"),
+    ("profiles and relations", "they are stored as they are"),
 )
 
 
@@ -144,7 +145,7 @@ class LocalDP:
         )
         run.store.write_json(TOLD, self._told(response, len(reports)))
         table = pl.DataFrame({"item": items.ids[1:], "estimate": response.counted(reports - 1)})
-        run.store.write_table("local_dp.parquet", table)
+        run.store.write_table(ESTIMATES, table)
 
     def _reports(self, run: Run, user: int) -> np.ndarray:
         """The items that a user reported."""
@@ -153,8 +154,6 @@ class LocalDP:
 
     def _told(self, response: Response, reports: int) -> dict[str, Any]:
         value = (self.values[1] - self.values[0]) / self.for_value if self.values else None
-        spared = [f"the latest {self.spared} events of each user"] if self.spared else []
-        seeded = ["anything, as the noise was seeded"] if self.seed is not None else []
         return {
             "mechanism": "local_dp",
             "level": "user",
@@ -165,9 +164,19 @@ class LocalDP:
             "kept": response.kept,
             "value_scale": value,
             "reports": reports,
-            "covered": ["which items a user had", *(["their values"] if self.values else [])],
-            "not_covered": [*seeded, *spared, *NOT_COVERED],
+            "repeatable": self.seed is not None,
+            "covered": self._covered(),
+            "not_covered": [*self._spared(), *OPEN],
         }
+
+    def _covered(self) -> Terms:
+        items = ("items", "which ones a user had")
+        return [items, ("values", "of their events")] if self.values else [items]
+
+    def _spared(self) -> Terms:
+        if not self.spared:
+            return []
+        return [(f"the latest {self.spared} events of each user", "they are stored as they are")]
 
 
 @hookimpl

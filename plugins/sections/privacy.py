@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xrec import hookimpl
 from xrec.report.section import Block, Chapter, Table, Terms, Text
-from xrec.report.words import plain
+from xrec.report.words import percent, plain
 from xrec.runs.run import Run
 
 ACCOUNTANTS = {
     "prv": "privacy loss random variables (PRV)",
     "rdp": "Rényi differential privacy (RDP)",
+    "pld": "privacy loss distributions",
 }
-
-
-STRATEGIES = {"fedavg": "FedAvg", "fedprox": "FedProx"}
+LISTS = {"covered": "What the guarantee covers", "not_covered": "What it does not cover"}
+SEEDED = (
+    "The noise was drawn by a seed, as in tests: whoever knows it can take the noise away, so that "
+    "nothing is guaranteed."
+)
+Told = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Privacy:
-    """How training was private, what of a budget it spent, and what it covers."""
+    """The budget of each mechanism, what of it was spent, and what it covers."""
 
     def render(self, run: Run) -> Chapter:
-        """Read what those of the recipe's mechanisms told that train the model."""
+        """Read `privacy/<mechanism>.json` of the recipe's mechanisms that wrote one."""
         blocks: list[Block] = []
         for choice in run.recipe.privacy:
-            name = f"privacy/{choice.name}.json"
-            if choice.name in TOLD and (run.folder / name).is_file():
-                blocks += TOLD[choice.name](run.store.json(name))
+            file = f"privacy/{choice.name}.json"
+            if choice.name in MECHANISMS and (run.folder / file).is_file():
+                blocks += _blocks(choice.name, run.store.json(file))
         return Chapter("What is kept private", blocks)
 
 
-def _dp_sgd(told: dict[str, Any]) -> list[Block]:
-    return [*map(Text, _sentences(told)), *_table(told), *_bounds(told)]
+def _blocks(mechanism: str, told: Told) -> list[Block]:
+    """Sentences, the figures that the guarantee follows from if there are any, and its limits."""
+    sentences, table = MECHANISMS[mechanism]
+    terms = [Terms([(term, said) for term, said in told[key]], LISTS[key]) for key in LISTS]
+    return [*map(Text, sentences(told)), *table(told), *terms]
 
 
-def _bounds(told: dict[str, Any]) -> list[Block]:
-    """What is covered, and what is not."""
-    lists = (("covered", "What the guarantee covers"), ("not_covered", "What it does not cover"))
-    return [Terms([(term, said) for term, said in told[key]], title) for key, title in lists]
+def _figures(rows: Sequence[tuple[str, str]], notes: str = "") -> list[Table]:
+    return [Table(("what", "value"), rows, notes, caption="What the guarantee follows from")]
 
 
-def _sentences(told: dict[str, Any]) -> list[str]:
+def _dp_sgd(told: Told) -> list[str]:
     unit = told["unit"]
     said = [
         "The model was trained by differentially private gradient descent (DP-SGD). Whether or "
@@ -61,16 +67,11 @@ def _sentences(told: dict[str, Any]) -> list[str]:
             f"The budget ended training: of {told['planned']:,} steps that were planned, "
             f"{told['steps']:,} were taken."
         )
-    if told["repeatable"]:
-        said.append(
-            "The noise was drawn by a seed, as in tests: whoever knows it can take the noise away, "
-            "so that nothing is guaranteed."
-        )
-    return said
+    return [*said, SEEDED] if told["repeatable"] else said
 
 
-def _table(told: dict[str, Any]) -> list[Table]:
-    """The figures that the guarantee follows from; none where nothing was learned."""
+def _of_steps(told: Told) -> list[Table]:
+    """None where nothing was learned."""
     if not told["steps"]:
         return []
     rows = [
@@ -80,30 +81,67 @@ def _table(told: dict[str, Any]) -> list[Table]:
         ("norm that gradients are clipped to", f"{told['clip']:g}"),
         ("noise, over that norm", f"{told['noise_multiplier']:.3f}"),
     ]
-    notes = f"Accounted by {ACCOUNTANTS[told['accountant']]}."
-    return [Table(("what", "value"), rows, notes, caption="What the guarantee follows from")]
+    return _figures(rows, f"Accounted by {ACCOUNTANTS[told['accountant']]}.")
 
 
-def _federated(told: dict[str, Any]) -> list[Block]:
+def _local_dp(told: Told) -> list[str]:
     said = [
-        f"The model was trained by {told['clients']:,} clients in {told['rounds']:,} rounds "
-        f"({STRATEGIES[told['strategy']]}): each kept its users' events, and sent weights."
+        "What people did was randomised before anything was stored (local differential privacy). "
+        "Whatever a user did, all that they reported together is at most e to the power of epsilon "
+        f"times as likely as if they had done anything else: epsilon is {told['epsilon']:g}.",
+        "A reported event is of the item that it says with a chance of "
+        f"{percent(told['kept'], 1)}, else of any other. All figures are of what was reported.",
     ]
-    if told["secure_aggregation"]:
-        said.append("Updates were masked, so that the server learned their sum alone (SecAgg+).")
-    if told["spent"] is not None:
-        said.append(
-            "Noise hides whether a client took part, with all of its users: epsilon is "
-            f"{told['spent']:.2f}, of a budget of {told['epsilon']:g}, at delta "
-            f"{told['delta']:g}. Each client's update was clipped to a norm of {told['clip']:g}; "
-            f"the noise's deviation was {told['noise_multiplier']:.3f} times that."
-        )
-    left = [(why, f"{count:,}") for why, count in told["left_out"].items()]
-    table = Table(("why", "updates"), left, caption="Updates that were left out")
-    return [*map(Text, said), *([table] if left else []), *_bounds(told)]
+    return [*said, SEEDED] if told["repeatable"] else said
 
 
-TOLD = {"dp_sgd": _dp_sgd, "federated": _federated}
+def _of_reports(told: Told) -> list[Table]:
+    rows = [
+        ("events reported", f"{told['reports']:,}"),
+        ("events of a user, at most", f"{told['events']:,}"),
+        ("epsilon of an event's item", f"{told['epsilon_item']:.3f}"),
+        ("chance that an item is the true one", f"{told['kept']:.4f}"),
+    ]
+    if told["value_scale"] is not None:
+        rows.append(("scale of the noise on a value", f"{told['value_scale']:.3g}"))
+    return _figures(rows, "Items by randomised response, values by the Laplace mechanism.")
+
+
+def _federated(told: Told) -> list[str]:
+    masked = " The server learned the sum of their updates alone." * told["secure_aggregation"]
+    said = [
+        f"The model was trained by {told['clients']:,} clients, which keep the events of their "
+        f"users, in {told['rounds']:,} rounds.{masked}"
+    ]
+    if told["epsilon"] is None:
+        return [*said, "There is no noise on the weights, and nothing bounds what they give away."]
+    said.append(
+        "Whether or not one client took part, with all of its users, changes the chance of any "
+        "weights by a factor of at most e to the power of epsilon, but for a probability of delta: "
+        f"epsilon is {told['epsilon']:.2f}, at delta {told['delta']:g}."
+    )
+    return said
+
+
+def _of_rounds(told: Told) -> list[Table]:
+    if told["epsilon"] is None:
+        return []
+    rows = [
+        ("clients", f"{told['clients']:,}"),
+        ("rounds", f"{told['rounds']:,}"),
+        ("chance of a client to be in a round", f"{told['fraction']:g}"),
+        ("norm that updates are clipped to", f"{told['clip']:g}"),
+        ("noise, over that norm", f"{told['noise_multiplier']:.3f}"),
+    ]
+    return _figures(rows, f"Accounted by {ACCOUNTANTS[told['accountant']]}.")
+
+
+#: Of each mechanism, its sentences, and the table of its figures.
+MECHANISMS: Mapping[str, tuple[Callable[[Told], list[str]], Callable[[Told], list[Table]]]] = {
+    "dp_sgd": (_dp_sgd, _of_steps),
+    "local_dp": (_local_dp, _of_reports),
+    "federated": (_federated, _of_rounds),
+}
 
 
 @hookimpl

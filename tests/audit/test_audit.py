@@ -17,6 +17,7 @@ from xrec import run as carry_out
 from xrec.audit import telling
 from xrec.audit.audit import Asked, audit, explainer_of
 from xrec.errors import RunError
+from xrec.files import digest
 from xrec.report.section import Table
 from xrec.report.summary import interval, mean
 from xrec.runs.run import Run
@@ -54,15 +55,24 @@ def own_run(tiny_run, tmp_path: Path) -> Run:
     return Run.open(tmp_path / "run")
 
 
+def claiming(run: Run, claims: dict[str, dict]) -> None:
+    """Have the run's training claim so, as mechanisms do."""
+    path = run.folder / "stages" / "train.json"
+    record = json.loads(path.read_text())
+    for name, claim in claims.items():
+        run.store.write_json(f"privacy/{name}.json", claim)
+        record["writes"][f"privacy/{name}.json"] = digest(run.folder / f"privacy/{name}.json")
+    path.write_text(json.dumps(record))
+
+
 @pytest.fixture(scope="module")
 def audited(tiny_run, tmp_path_factory) -> Run:
     """A copy of the tiny run with an audit that read a claim of privacy. Not to be written to."""
     folder = tmp_path_factory.mktemp("audited") / "run"
     shutil.copytree(tiny_run.folder, folder)
-    told = {"mechanism": "dp_sgd", "epsilon": 9, "spent": 8.0, "delta": 1e-3, "level": "user"}
-    (folder / "privacy").mkdir()
-    (folder / "privacy/dp_sgd.json").write_text(json.dumps(told))
+    claim = {"epsilon": 8.0, "delta": 1e-3, "level": "user"}
     run = Run.open(folder)
+    claiming(run, {"mine": claim, "none": {"epsilon": None, "delta": None, "level": "client"}})
     audit(run, SMALL)
     return run
 
@@ -205,6 +215,21 @@ def test_without_explainers_the_model_alone_is_attacked(tmp_path: Path) -> None:
     assert "explanations" not in found
     assert "reconstruction" not in found
     assert telling.guesses(found, mean)[1] == []
+
+
+@pytest.mark.parametrize("epsilon", [8.0, None])
+def test_a_mechanism_is_held_to_what_it_claims(epsilon, tiny_recipe, tmp_path: Path) -> None:
+    pytest.importorskip("opacus")
+    private = {"name": "dp_sgd", "epsilon": epsilon, "delta": 1e-3, "accountant": "rdp", "seed": 1}
+    federated = {"name": "federated", "clients": 3, "rounds": 1}
+    given = Recipe.load(tiny_recipe).resolved
+    recipe = Recipe.of({**given, "privacy": [private if epsilon else federated], "explain": []})
+    claimed = audit(carry_out(recipe, tmp_path / "runs"), SMALL)["epsilon"]["claimed"]
+    if epsilon is None:
+        assert claimed is None
+    else:
+        assert (claimed["mechanism"], claimed["level"]) == ("dp_sgd", "user")
+        assert claimed["epsilon"] == epsilon
 
 
 # Bad input

@@ -190,3 +190,51 @@ def test_compression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     gains = users.filter(world="planted, cross-encoder", chain=found["chain"], measure="ndcg@10")
     assert gains["value"].mean() == pytest.approx(mine["ndcg10"][0])
     assert (tmp_path / "compression.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_privacy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for package in ("opacus", "flwr"):
+        pytest.importorskip(package)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = figures("privacy", tmp_path, (*TIMED, "recipe", "audits"))
+    assert list(found["ndcg10"]) == ["1", "2", "4", "8", "inf", "popularity"]
+    users = pl.read_parquet(tmp_path / "privacy.parquet")
+    rows = pl.read_csv(tmp_path / "privacy.csv", infer_schema_length=None)
+    points = rows.filter(part="point")
+    assert set(points["model"]) == {"epsilon 1", "epsilon 2", "epsilon 4", "epsilon 8"} | {
+        *("epsilon inf", "popularity", "video"),
+    }
+    popular = users.filter(model="popularity", measure="ndcg@10")
+    for model, told in found["ndcg10"].items():
+        name = model if model == "popularity" else f"epsilon {model}"
+        gains = users.filter(model=name, measure="ndcg@10")
+        assert sorted(gains["user"]) == sorted(popular["user"])
+        assert len(gains) == 60
+        assert told == pytest.approx(gains["value"].mean(), abs=1e-4)
+        gap = gains["value"].mean() - popular["value"].mean()
+        assert points.filter(model=name)["gap"][0] == pytest.approx(gap)
+    for row in rows.filter(part="training").filter(pl.col("spent").is_not_null()).to_dicts():
+        assert 0 < row["spent"] <= float(row["model"].removeprefix("epsilon "))
+    assert len(rows.filter(part="training", model="epsilon 8")) == 2
+    turns = rows.filter(part="turn", model="private")
+    ratio = (turns["user_wall_s"] / turns["plain_wall_s"]).median()
+    assert found["step_time_ratio"] == pytest.approx(ratio, abs=1e-3)
+    middle, clients = (
+        users.filter(model=name, measure="ndcg@10")["value"].mean()
+        for name in ("centralised", "fedavg")
+    )
+    assert found["federated_ndcg_ratio"] == pytest.approx(clients / middle, abs=1e-4)
+    audits = rows.filter(part="audit", attack="lira_pooled")
+    for name, model, of in (
+        ("memorising", "memorising", "model"),
+        ("unseen", "unseen", "model"),
+        ("explanations", "memorising", "explanations"),
+    ):
+        auc = audits.filter(model=model, of=of)["auc"][0]
+        assert found[f"attack_auc_{name}"] == pytest.approx(auc, abs=1e-3)
+    assert found["attack_auc_memorising"] > 0.8
+    assert abs(found["attack_auc_unseen"] - 0.5) < 0.2  # of six shadows, and 60 users
+    assert set(audits.filter(model="epsilon 8")["claimed"]) == {8.0}
+    alike = rows.filter(part="agreement")
+    assert alike["rank"].is_between(-1, 1).all()
+    assert "epsilon inf, seed 1" in set(alike["model"])

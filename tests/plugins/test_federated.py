@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from chapters import blocks, rendered, words
 from federating import Tampered, fitted, plain, secure_app, small_model, with_arrays
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.differential_privacy import compute_clip_model_update, compute_stdv
@@ -22,8 +23,9 @@ from scipy.stats import kstest, norm
 from torch import nn
 
 from xrec import Recipe, hookimpl, run
-from xrec.audit.claim import claim
 from xrec.errors import PluginError, RecipeError, TrainingError, XrecError
+from xrec.report.section import Table, Terms
+from xrec.runs.run import Run
 from xrec.testing import small_data
 from xrec_plugins.privacy.federated import Federated
 from xrec_plugins.privacy.federation import app as apps
@@ -750,8 +752,7 @@ def test_a_private_run_tells_what_it_costs(tmp_path: Path, secure: bool) -> None
     fitted(model, tmp_path, options)
     told = options.told
     assert (told["mechanism"], told["level"], told["rounds"]) == ("federated", "client", 2)
-    assert told["epsilon"] == 1.0
-    assert 0.99 < told["spent"] <= 1.0
+    assert 0.99 < told["epsilon"] <= 1.0
     assert told["delta"] == 0.01
     assert told["noise_multiplier"] == pytest.approx(least_multiplier(1.0, 1.0, 2, 0.01))
     deviation = told["noise_multiplier"] * 0.5 / 5
@@ -812,10 +813,7 @@ FEDERATION = ["explain=[]", "fidelity=[]"]
 
 def test_a_recipe_federates(tiny_recipe: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    text = (
-        tiny_recipe.read_text()
-        + "privacy: [{name: federated, clients: 4, rounds: 2, epsilon: 50, delta: 0.1}]\n"
-    )
+    text = tiny_recipe.read_text() + "privacy: [{name: federated, clients: 4, rounds: 2}]\n"
     tiny_recipe.write_text(text)
     made = run(Recipe.load(tiny_recipe, FEDERATION), tmp_path / "runs", said.append)
     epochs = made.store.json("training.json")["epochs"]
@@ -823,16 +821,27 @@ def test_a_recipe_federates(tiny_recipe: Path, tmp_path: Path) -> None:
     assert sum("round" in line for line in said) == 2
     assert made.store.json("privacy/federated.json")["secure_aggregation"] is True
     assert "privacy/federated.json" in made.store.writes("train")
-    page = (made.folder / "report.html").read_text()
-    assert "over 2 epochs" in page
-    assert "trained by 4 clients in 2 rounds (FedAvg)" in page
-    assert "of a budget of 50, at delta 0.1" in page
-    assert claim(made) == {
-        "epsilon": pytest.approx(50, rel=0.01),
-        "mechanism": "federated",
-        "level": "client",
-        "delta": 0.1,
-    }
+    assert "over 2 epochs" in (made.folder / "report.html").read_text()
+    chapter = rendered("privacy", made)
+    assert "trained by 4 clients" in words(chapter)
+    assert "nothing bounds what they give away" in words(chapter)
+    assert not blocks(chapter, Table)
+    covers, leaves = blocks(chapter, Terms)
+    assert "a client's update" in dict(covers.pairs)
+    assert "validation events" in dict(leaves.pairs)
+
+
+def test_the_report_tells_the_epsilon_of_a_client(tiny_recipe: Path, tmp_path: Path) -> None:
+    mechanism = plain(clients=4, rounds=1, epsilon=8.0, delta=1e-3)
+    fitted(small_model(users=30), tmp_path, mechanism)
+    given = {"name": "federated", "clients": 4, "epsilon": 8.0, "delta": 1e-3}
+    recipe = Recipe.of({**Recipe.load(tiny_recipe).resolved, "privacy": [given]})
+    asked = Run(recipe, tmp_path / "run")
+    asked.store.write_json("privacy/federated.json", mechanism.told)
+    chapter = rendered("privacy", asked)
+    assert f"epsilon is {mechanism.told['epsilon']:.2f}, at delta 0.001" in words(chapter)
+    (table,) = blocks(chapter, Table)
+    assert ("clients", "4") in table.rows
 
 
 def test_connected_clients_train_by_their_own_recipes(tiny_recipe: Path, tmp_path: Path) -> None:

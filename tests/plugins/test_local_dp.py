@@ -7,12 +7,16 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from chapters import blocks, rendered, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from xrec import Recipe, run
 from xrec.errors import DataError, RecipeError
+from xrec.report.section import Table, Terms
+from xrec.report.words import percent
+from xrec.runs.run import Run
 from xrec.testing import small_data
 from xrec_plugins.privacy.chance import laplace, uniform
 from xrec_plugins.privacy.local_dp import LocalDP, Response
@@ -99,16 +103,41 @@ def test_a_run_tells_its_accounting_and_estimates(tiny_recipe, tmp_path) -> None
     own = Recipe.load(tiny_recipe).resolved
     mechanism = {"name": "local_dp", "epsilon": 40, "events": 8, "spared": 2}
     done = run(Recipe.of({**own, "privacy": [mechanism]}), tmp_path)
-    told = done.store.json("local_dp.json")
+    told = done.store.json("privacy/local_dp.json")
     assert (told["epsilon"], told["delta"], told["epsilon_item"]) == (40, 0, 5)
     assert told["kept"] == pytest.approx(math.exp(5) / (math.exp(5) + 99))
-    assert "the latest 2 events of each user" in told["not_covered"]
-    table = done.store.table("local_dp.parquet")
+    assert "the latest 2 events of each user" in dict(told["not_covered"])
+    assert not told["repeatable"]
+    table = done.store.table("privacy/local_dp.parquet")
     assert table["estimate"].sum() == pytest.approx(told["reports"])
+    chapter = rendered("privacy", done)
+    assert chapter.title in (done.folder / "report.html").read_text()
+    said = words(chapter)
+    assert "epsilon is 40." in said
+    assert f"with a chance of {percent(told['kept'], 1)}" in said
+    assert "drawn by a seed" not in said
+    (table_,) = blocks(chapter, Table)
+    assert ("events reported", f"{told['reports']:,}") in table_.rows
+    covers, leaves = blocks(chapter, Terms)
+    assert dict(covers.pairs) == {"items": "which ones a user had"}
+    assert "the latest 2 events of each user" in dict(leaves.pairs)
     again = run(done.recipe, tmp_path)
     assert again.store.table("data/interactions.parquet").equals(
         done.store.table("data/interactions.parquet")
     )
+
+
+def test_the_report_tells_of_noise_on_values_and_of_a_seed(tmp_path) -> None:
+    made = LocalDP(events=4, values=[1, 5], seed=1)
+    told = made._told(Response(100, made.for_item), 24)
+    assert told["value_scale"] == pytest.approx(4 / (8 / 4 * 0.25))
+    asked = Run(recipe(events=4, values=[1, 5], seed=1), tmp_path)
+    asked.store.write_json("privacy/local_dp.json", told)
+    chapter = rendered("privacy", asked)
+    (table,) = blocks(chapter, Table)
+    assert ("scale of the noise on a value", "8") in table.rows
+    assert "drawn by a seed" in words(chapter)
+    assert ("values", "of their events") in blocks(chapter, Terms)[0].pairs
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ import torch
 from torch import Tensor
 
 from xrec.audit import asking, events, shadows
-from xrec.audit.claim import claim
 from xrec.audit.epsilon import CONFIDENCE, lower_bound
 from xrec.audit.outcome import outcome
 from xrec.audit.ratios import discriminant, ratios
@@ -46,6 +45,7 @@ from xrec.runs.explaining import ready
 from xrec.runs.run import AUDIT, Run
 
 ROWS = "audit/rows.parquet"
+CLAIMS = "privacy/"  # where mechanisms write what they claim of training: epsilon, delta and level
 DELTA = 1e-5  # of the bound on epsilon, where nothing is claimed
 
 
@@ -124,7 +124,7 @@ def _attack(run: Run, asked: Asked, label: str | None) -> None:
     said = {"model": _model(torch.stack(sure), inside)}
     if explained:
         said["explanations"] = _explanations(torch.stack(explained), inside)
-    claimed = claim(run)
+    claimed = _claimed(run)
     delta = claimed["delta"] if claimed else DELTA
     told: dict[str, Any] = {
         "asked": {**asdict(asked), "explainer": label, "users": len(users)},
@@ -146,6 +146,13 @@ def _attack(run: Run, asked: Asked, label: str | None) -> None:
         told["reconstruction"] = reconstruction(run.data, rows, run.recipe.seed)
     run.store.write_table(ROWS, _rows(run, users, inside, said))
     run.store.write_json(AUDIT, told)
+
+
+def _claimed(run: Run) -> dict[str, Any] | None:
+    """What training claims: of mechanisms that state an epsilon, the first, of users if any is."""
+    files = [name for name in run.store.writes("train") if name.startswith(CLAIMS)]
+    stated = [told for told in map(run.store.json, files) if told["epsilon"] is not None]
+    return min(stated, key=lambda told: told["level"] != "user", default=None)
 
 
 def _drawn(run: Run, count: int) -> Tensor:
