@@ -61,6 +61,7 @@ _TRIMMED = {
     "lr": 5e-5,
     "epochs": 0,
 }
+_HALVED = {**_TRIMMED, "width": 0.5, "heads": 0.34}
 _ONNX = {"name": "onnx", "precision": "int8"}
 
 #: Chains of the cross-encoder: six layers of width 384, half of its weights in word embeddings.
@@ -74,6 +75,7 @@ CROSS_ENCODER: Chains = {
     "distil by explanations, int8 dynamic, compiled": [{**_TAUGHT, "explanations": 0.1}, DYNAMIC],
     "trim, int8 dynamic, compiled": [_TRIMMED, DYNAMIC],
     "trim, onnx int8": [_TRIMMED, _ONNX],
+    "trim to half, onnx int8": [_HALVED, _ONNX],
 }
 
 #: Those that are tried on films, where it takes several times as long to measure one.
@@ -86,6 +88,7 @@ FILMS: Chains = {
         "distil, int8 dynamic, compiled",
         "distil, onnx int8",
         "trim, onnx int8",
+        "trim to half, onnx int8",
     )
 }
 
