@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FILE = "privacy/dp_sgd.json"
 ACCOUNTANTS = ("prv", "rdp")
-BATCH, STEP, NOISE = range(3)  # what is drawn for each step
+BATCH, STEP, NOISE, COUNTS = range(4)  # what is drawn for each step, and before the first
 
 
 @dataclass
@@ -49,6 +49,8 @@ class DpSgd:
     accountant: "prv" (Gopi et al., 2021) or "rdp" (Mironov, 2017), a little looser.
     noise: its deviation over the clipping norm; by default the least with which the budget lasts
         for `train.epochs`. Training stops before a step that would exceed the budget.
+    counts: how often each item was had is released too, with noise of this deviation where all that
+        a unit adds has length 1, and the model begins with it (`Recommender.begin_with`).
     windows: of a user that a step sees, drawn anew each time; 0: all. Fewer take less time.
     seed: for tests: makes the noise repeatable, which voids the guarantee.
 
@@ -63,12 +65,13 @@ class DpSgd:
     level: str = "user"
     accountant: str = "prv"
     noise: float | None = None
+    counts: float | None = None
     windows: int = 8
     seed: int | None = None
     _at_work: _Training | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "clip", "noise"):
+        for name in ("epsilon", "clip", "noise", "counts"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value:g}, it must be above 0, and finite")
@@ -127,6 +130,7 @@ class DpSgd:
             min(1.0, wanted / count),
             data.train.epochs * steps,
             self.noise,
+            self.counts,
         )
         noised = Noised(
             optimizer, ledger, self.clip, min(wanted, count), lambda step: self._draws(step, NOISE)
@@ -143,6 +147,8 @@ class DpSgd:
                 "here: let the run see one of them, as by CUDA_VISIBLE_DEVICES"
             )
         work = self._work
+        if self.counts is not None and not work.ledger.steps:  # else they are in the checkpoint
+            module.begin_with(self._counted(work.units, self.counts).to(module.device))
         first = epoch * work.steps
         length = min(work.steps, work.ledger.allowed - first)
         draws = lambda step: self._draws(step, BATCH)  # noqa: E731
@@ -191,6 +197,7 @@ class DpSgd:
             "epsilon": self.epsilon,
             "delta": self.delta,
             "clip": self.clip,
+            "counts": self.counts,
             "accountant": self.accountant,
             "windows": self.windows,
             "repeatable": self.seed is not None,
@@ -211,6 +218,12 @@ class DpSgd:
             "stopped": ledger.steps == ledger.allowed < ledger.planned,
             "gradients": "mapped" if work.maps else "one by one",
         }
+
+    def _counted(self, units: Units, noise: float) -> Tensor:
+        """(N + 1,) how often items were had, with noise, and at least as often as the noise."""
+        true = units.counts()
+        found = true + noise * torch.from_numpy(self._draws(0, COUNTS).normal(len(true)))
+        return found.clamp(min=noise).float()
 
     @property
     def _work(self) -> _Training:
