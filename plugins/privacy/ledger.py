@@ -108,7 +108,7 @@ class Ledger:
                 raise RecipeError(
                     f"privacy: no noise is enough for {self.planned:,} steps within epsilon "
                     f"{self.epsilon:g} at delta {self.delta:g}, by the accountant '{self.kind}': "
-                    "raise epsilon, or lower train.epochs" + ", or raise counts" * len(self.counts)
+                    "raise epsilon, or lower train.epochs" + " or counts" * len(self.counts)
                 )
         while self.epsilon - spent > near:
             middle = (low + high) / 2

@@ -71,9 +71,9 @@ def _table(told: dict[str, Any]) -> list[Table]:
         ("norm that gradients are clipped to", f"{told['clip']:g}"),
         ("noise, over that norm", f"{told['noise_multiplier']:.3f}"),
     ]
-    if told.get("counts") is not None:
-        said = f"noise of how often items were had, to which a {told['unit']} adds a length of 1"
-        rows.append((said, f"{told['counts']:.3f}"))
+    if told.get("counts"):
+        said = f"noise of how often items were had, over what a {told['unit']} adds to that"
+        rows.append((said, f"{told['counts']['noise']:.3f}"))
     notes = f"Accounted by {ACCOUNTANTS[told['accountant']]}."
     return [Table(("what", "value"), rows, notes, caption="What the guarantee follows from")]
 

@@ -128,7 +128,7 @@ def test_the_steps_that_are_allowed_are_the_most_within_the_budget() -> None:
 def test_budgets_that_cannot_be_kept_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"no noise is enough for 200 steps within epsilon 0\.05"):
         Ledger("rdp", 0.05, 1e-5, 0.1, 200)
-    with pytest.raises(RecipeError, match=r"no noise is enough .*, or raise counts"):
+    with pytest.raises(RecipeError, match=r"no noise is enough .*, lower train.epochs or counts"):
         Ledger("rdp", 1.0, 1e-5, 0.1, 20, counts=0.5)
     with pytest.raises(RecipeError, match=r"with noise 0\.1 a single step costs epsilon .*: raise"):
         Ledger("rdp", 1.0, 1e-5, 0.5, 10, 0.1)
@@ -557,12 +557,12 @@ def test_a_model_begins_with_counts_and_noise(tmp_path: Path) -> None:
     """Of few users, whose counts are far below the noise, and of each draw anew."""
     units = Units(small_data(users=30, items=400), "user")
     drawn = torch.stack(
-        [DpSgd(8, counts=1.5, seed=seed)._counted(units, 1.5)[100:] for seed in range(40)]
+        [DpSgd(8, counts=0.25, seed=seed)._counted(units, 1.5)[100:] for seed in range(40)]
     )
     assert float(drawn.min()) == 1.5  # what is less tells nothing
     beyond = stats.norm.sf((3.0 - units.counts()[100:].numpy()) / 1.5).mean()
     assert float((drawn > 3.0).double().mean()) == pytest.approx(beyond, rel=0.1)
-    assert not torch.equal(*(DpSgd(8, counts=1.5)._counted(units, 1.5) for _ in range(2)))
+    assert not torch.equal(*(DpSgd(8, counts=0.25)._counted(units, 1.5) for _ in range(2)))
 
 
 def test_only_the_seed_for_tests_makes_training_repeatable(tmp_path: Path) -> None:
@@ -609,13 +609,15 @@ def test_a_stopped_training_goes_on_with_its_account(
 
 def test_a_resumed_training_does_not_begin_with_counts_again(tmp_path: Path) -> None:
     def mechanism() -> DpSgd:
-        return DpSgd(8, 1e-3, counts=2.0, seed=1, accountant="rdp")
+        return DpSgd(8, 1e-3, counts=0.25, seed=1, accountant="rdp")
 
     expected = trained(tmp_path / "whole", mechanism(), start="similar")
     with pytest.raises(Stopped):
         trained(tmp_path / "killed", mechanism(), 8, start="similar")
-    found = trained(tmp_path / "killed", mechanism(), start="similar")
-    assert_same(found, expected)
+    made = mechanism()
+    assert_same(trained(tmp_path / "killed", made, start="similar"), expected)
+    assert made._work.ledger.after(0) == pytest.approx(2, abs=0.3)  # a quarter; RDP is loose
+    assert 7.9 <= made._work.ledger.spent <= 8
     with pytest.raises(XrecError, match="cannot begin with counts of items"):
         trained(tmp_path / "random", mechanism())
 
@@ -672,7 +674,7 @@ def test_a_language_model_is_trained(bert: Path, kind: str, tmp_path: Path) -> N
         ({"delta": 1}, "delta is 1, it must be above 0, and below 1 / the number of users"),
         ({"clip": 0}, "clip is 0, it must be above 0"),
         ({"noise": 0.0}, "noise is 0, it must be above 0"),
-        ({"counts": -1}, "counts is -1, it must be above 0"),
+        ({"counts": 1.0}, "counts is 1, it must be above 0 and below 1"),
         ({"level": "users"}, "level is 'users': did you mean 'user'"),
         ({"accountant": "pvr"}, "accountant is 'pvr': did you mean 'prv'"),
         ({"windows": -1}, "windows is -1, it must be at least 0"),
@@ -822,7 +824,7 @@ def test_the_report_says_who_is_protected_and_that_the_budget_ended(private_run,
             "unit": "training window",
             "stopped": True,
             "planned": 99,
-            "counts": 2.0,
+            "counts": {"noise": 2.0, "epsilon_alone": 2.0},
         },
     )
     chapter = rendered("privacy", copy)
