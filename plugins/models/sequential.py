@@ -24,7 +24,7 @@ from xrec import hookimpl
 from xrec.data.batches import Batch
 from xrec.data.features import BEHAVIOUR, FIXED, ITEM, PROFILE, FeatureIndex
 from xrec.data.module import Data
-from xrec.errors import nearest
+from xrec.errors import XrecError, nearest
 from xrec.models.attention import Watched, among
 from xrec.models.distinct import distinct
 from xrec.models.encoder import Encoder, Reader
@@ -33,9 +33,12 @@ from xrec.models.inputs import Inputs
 from xrec.models.language import LanguageModel
 from xrec.models.losses import contrast, regress
 from xrec.models.recommender import Recommender
+from xrec_plugins.models import similar
 from xrec_plugins.models.reading import Reading
 from xrec_plugins.models.views import VIEWS, Views
 
+SHARED = 3  # times as dear an item is by itself as in the whole catalogue, which is shared
+STARTS = ("random", "similar")
 MANY = 8  # times as many items as are asked for: multiplying with all is quicker than picking
 
 
@@ -46,6 +49,8 @@ class Sequential:
     width: of the vectors. layers, heads, dropout: of the transformer.
     views: what is known of an item: text, identity, attributes, or some of them.
     reads: the texts that a training step reads anew, where the encoder learns.
+    start: what it is before it learns: "random", or "similar", which recommends what is like the
+        last events by their texts.
     """
 
     width: int = 64
@@ -54,6 +59,7 @@ class Sequential:
     dropout: float = 0.2
     views: list[str] = field(default_factory=lambda: list(VIEWS))
     reads: int = 64
+    start: str = "random"
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
@@ -66,6 +72,10 @@ class Sequential:
         for view in self.views:
             if view not in VIEWS:
                 raise ValueError(f"views has '{view}': {nearest(view, VIEWS)}")
+        if self.start not in STARTS:
+            raise ValueError(f"start is '{self.start}': {nearest(self.start, STARTS)}")
+        if self.start == "similar" and ("text" not in self.views or self.width < 2):
+            raise ValueError("start is 'similar': views must have 'text', and width be at least 2")
         if not self.views:
             raise ValueError(f"views is empty, it must name some of {', '.join(VIEWS)}")
 
@@ -113,10 +123,11 @@ class SequentialRecommender(Recommender):
         self.profile = nn.Embedding(len(data.profile.names), width, padding_idx=0)
         self.query = nn.Parameter(torch.randn(width) * width**-0.5)
         self.kind = nn.Embedding(3, width)  # added to events, profile values and queries
-        self.layers = nn.ModuleList(
+        layers = [
             Layer(width, options.heads, options.dropout, data.options.history)
             for _ in range(options.layers)
-        )
+        ]
+        self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(width)
         self.heads = nn.ModuleList(
             Product(width, task, data.known(at)) for at, task in enumerate(data.tasks)
@@ -131,6 +142,21 @@ class SequentialRecommender(Recommender):
         nn.init.normal_(self.profile.weight, std=width**-0.5)
         nn.init.zeros_(self.profile.weight[0])
         nn.init.zeros_(self.kind.weight)
+        if options.start == "similar":
+            similar.read_texts(self.views, self.texts)
+            similar.recall_events(self.query, layers)
+
+    def begin_with(self, counts: Tensor) -> None:
+        """Let items begin with how often they were had, beside what is like a user's events.
+
+        Raises XrecError: the model begins otherwise, or its items have no identity.
+        """
+        if self.settings.start != "similar" or "identity" not in self.settings.views:
+            raise XrecError(
+                "the model cannot begin with counts of items: set model.start to 'similar', and "
+                "let model.views have 'identity'"
+            )
+        similar.count(self.views, counts)
 
     def resized(self, layers: int, width: int = 0, heads: int = 0) -> SequentialRecommender:
         """A fresh model of other sizes that reads the same; with 0, as wide or with as many heads.
@@ -356,7 +382,8 @@ class SequentialRecommender(Recommender):
     def mapped_loss(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` for windows that learn from their later half alone, as `Data.windows` cuts them.
 
-        Items are fused from their views one by one where that is less than the whole catalogue.
+        Items are fused from their views one by one where that is less work than the whole
+        catalogue, which all units that are mapped over share.
         """
         assert batch.negatives is not None
         assert batch.learned is not None
@@ -377,7 +404,7 @@ class SequentialRecommender(Recommender):
 
     def _vectors(self, items: Tensor) -> Tensor:
         """(…, D) the vectors of items (…)."""
-        if items.numel() >= len(self.texts):
+        if SHARED * items.numel() >= len(self.texts):
             return functional.embedding(items, self.items())
         vectors, present = self.views(self.texts, items)
         return (vectors * present[..., None]).sum(-2)

@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
 from xrec_plugins.privacy import gradients
 from xrec_plugins.privacy.cover import covered, not_covered
 from xrec_plugins.privacy.draws import Draws
+from xrec_plugins.privacy.gaussian import noise_for
 from xrec_plugins.privacy.units import LEVELS, Drawn, Units, sizes
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 FILE = "privacy/dp_sgd.json"
 ACCOUNTANTS = ("prv", "rdp")
-BATCH, STEP, NOISE = range(3)  # what is drawn for each step
+BATCH, STEP, NOISE, COUNTS = range(4)  # what is drawn for each step, and before the first
 
 
 @dataclass
@@ -49,6 +50,8 @@ class DpSgd:
     accountant: "prv" (Gopi et al., 2021) or "rdp" (Mironov, 2017), a little looser.
     noise: its deviation over the clipping norm; by default the least with which the budget lasts
         for `train.epochs`. Training stops before a step that would exceed the budget.
+    counts: a share of epsilon, by which how often each item was had is released, within the budget;
+        the model begins with it (`Recommender.begin_with`).
     windows: of a user that a step sees, drawn anew each time; 0: all. Fewer take less time.
     seed: for tests: makes the noise repeatable, which voids the guarantee.
 
@@ -63,6 +66,7 @@ class DpSgd:
     level: str = "user"
     accountant: str = "prv"
     noise: float | None = None
+    counts: float | None = None
     windows: int = 8
     seed: int | None = None
     _at_work: _Training | None = field(default=None, init=False, repr=False, compare=False)
@@ -76,6 +80,8 @@ class DpSgd:
             raise ValueError(
                 f"delta is {self.delta:g}, it must be above 0, and below 1 / the number of users"
             )
+        if self.counts is not None and not 0 < self.counts < 1:
+            raise ValueError(f"counts is {self.counts:g}, it must be above 0 and below 1")
         for name, known in (("level", LEVELS), ("accountant", ACCOUNTANTS)):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -127,6 +133,7 @@ class DpSgd:
             min(1.0, wanted / count),
             data.train.epochs * steps,
             self.noise,
+            self._counts,
         )
         noised = Noised(
             optimizer, ledger, self.clip, min(wanted, count), lambda step: self._draws(step, NOISE)
@@ -143,6 +150,8 @@ class DpSgd:
                 "here: let the run see one of them, as by CUDA_VISIBLE_DEVICES"
             )
         work = self._work
+        if self._counts is not None and not work.ledger.steps:  # else they are in the checkpoint
+            module.begin_with(self._counted(work.units, self._counts).to(module.device))
         first = epoch * work.steps
         length = min(work.steps, work.ledger.allowed - first)
         draws = lambda step: self._draws(step, BATCH)  # noqa: E731
@@ -205,12 +214,25 @@ class DpSgd:
             "units": len(work.units),
             "spent": ledger.spent,
             "noise_multiplier": ledger.noise,
+            "counts": self.counts
+            and {"noise": self._counts, "epsilon_alone": self.counts * self.epsilon},
             "sample_rate": ledger.rate,
             "steps": ledger.steps,
             "planned": ledger.planned,
             "stopped": ledger.steps == ledger.allowed < ledger.planned,
             "gradients": "mapped" if work.maps else "one by one",
         }
+
+    @property
+    def _counts(self) -> float | None:
+        """The noise of the counts, of which a unit's have length 1."""
+        return self.counts and noise_for(self.counts * self.epsilon, self.delta)
+
+    def _counted(self, units: Units, noise: float) -> Tensor:
+        """(N + 1,) how often items were had, with noise, and at least as often as the noise."""
+        true = units.counts()
+        found = true + noise * torch.from_numpy(self._draws(0, COUNTS).normal(len(true)))
+        return found.clamp(min=noise).float()
 
     @property
     def _work(self) -> _Training:

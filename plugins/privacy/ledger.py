@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from opacus.accountants import create_accountant
-from opacus.accountants.utils import get_noise_multiplier
 from opacus.optimizers import DPOptimizer
 
 from xrec.errors import RecipeError, RunError, TrainingError
+
+MOST = 1e6  # noise, beyond which none is looked for
 
 
 class Ledger:
@@ -21,6 +22,8 @@ class Ledger:
     the noise over the clipping norm. The guarantee is (epsilon, delta) for one unit more or less.
 
     noise: as given, or the least by which `planned` steps are within the budget.
+    counts: the noise, over the most that a unit adds, of what is released of all units before the
+        first step, if anything is.
     allowed: the steps that are, at most `planned`.
 
     Raises RecipeError where the budget does not last for a step, or no noise is enough.
@@ -34,9 +37,11 @@ class Ledger:
         rate: float,
         planned: int,
         noise: float | None = None,
+        counts: float | None = None,
     ) -> None:
         self.kind, self.epsilon, self.delta = kind, epsilon, delta
         self.rate, self.planned = rate, planned
+        self.counts = [] if counts is None else [(counts, 1.0, 1)]
         self.accountant = create_accountant(kind)
         self.noise = self._least() if noise is None else noise
         self.allowed = planned if noise is None else self._lasts()
@@ -48,16 +53,21 @@ class Ledger:
 
     @property
     def spent(self) -> float:
-        """Epsilon of the steps taken."""
+        """Epsilon of the steps taken, and of the counts."""
         return self.after(self.steps)
 
     def after(self, steps: int) -> float:
-        """Epsilon after so many steps."""
-        if not steps:
-            return 0.0
+        """Epsilon after so many steps, and the counts."""
+        return self._epsilon(self.noise, steps)
+
+    def _epsilon(self, noise: float, steps: int, **exact: float) -> float:
         accountant = create_accountant(self.kind)
-        accountant.history = [(self.noise, self.rate, steps)]
-        return float(_quiet(lambda: accountant.get_epsilon(self.delta)))
+        accountant.history = [*self.counts, (noise, self.rate, steps)][
+            : len(self.counts) + (steps > 0)
+        ]
+        if not accountant.history:
+            return 0.0
+        return float(_quiet(lambda: accountant.get_epsilon(self.delta, **exact)))
 
     def step(self, optimizer: DPOptimizer) -> None:
         """Note a step that the optimizer is about to take.
@@ -73,39 +83,41 @@ class Ledger:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return dict(self.accountant.state_dict())
+        return {**self.accountant.state_dict(), "counts": self.counts}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint. Raises RunError: its steps were others than this run's."""
-        if any(step[:2] != (self.noise, self.rate) for step in state["history"]):
+        counts = [tuple(release) for release in state["counts"]]
+        if counts != self.counts or any(
+            step[:2] != (self.noise, self.rate) for step in state["history"]
+        ):
             raise RunError(
                 "the checkpoint's steps were taken with other noise or another sampling rate than "
                 "privacy has now: remove the run's folder, and start again"
             )
-        self.accountant.load_state_dict(state)
+        self.accountant.load_state_dict({k: v for k, v in state.items() if k != "counts"})
 
     def _least(self) -> float:
         """The noise by which all planned steps are within the budget."""
         near = min(0.01, self.epsilon / 100)
-        try:
-            found = _quiet(
-                lambda: get_noise_multiplier(
-                    target_epsilon=self.epsilon,
-                    target_delta=self.delta,
-                    sample_rate=self.rate,
-                    steps=self.planned,
-                    accountant=self.kind,
-                    epsilon_tolerance=near,
-                    eps_error=near,
+        exact = {"eps_error": near} if self.kind == "prv" else {}
+        low, high = 0.0, 10.0
+        while (spent := self._epsilon(high, self.planned, **exact)) > self.epsilon:
+            low, high = high, 2 * high
+            if high > MOST:
+                raise RecipeError(
+                    f"privacy: no noise is enough for {self.planned:,} steps within epsilon "
+                    f"{self.epsilon:g} at delta {self.delta:g}, by the accountant '{self.kind}': "
+                    "raise epsilon, or lower train.epochs" + " or counts" * len(self.counts)
                 )
-            )
-        except ValueError as error:  # Opacus: "The privacy budget is too low."
-            raise RecipeError(
-                f"privacy: no noise is enough for {self.planned:,} steps within epsilon "
-                f"{self.epsilon:g} at delta {self.delta:g}, by the accountant '{self.kind}': raise "
-                "epsilon, or lower train.epochs"
-            ) from error
-        return float(found)
+        while self.epsilon - spent > near:
+            middle = (low + high) / 2
+            found = self._epsilon(middle, self.planned, **exact)
+            if found > self.epsilon:
+                low = middle
+            else:
+                high, spent = middle, found
+        return high
 
     def _lasts(self) -> int:
         """The most steps, of those planned, that are within the budget."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,19 @@ class Units:
         if not len(batch):
             return replace(batch, negatives=batch.history.new_zeros(0, self.data.train.negatives))
         return replace(batch, negatives=self.data.negatives(batch.user, generator))
+
+    def counts(self) -> Tensor:
+        """(N + 1,) float64: how often units had each item, of whom each adds a vector of length 1.
+
+        What a unit had is in it once, by 1 over the root of how many items that are.
+        """
+        learned = self.windows.learned
+        assert learned is not None
+        total = torch.zeros(len(self.data.items), dtype=torch.double)
+        for begin, end in pairwise(self.start.tolist()):
+            had = self.windows.history[begin:end][learned[begin:end]].unique()
+            total[had] += len(had) ** -0.5
+        return total
 
     def _rows(self, unit: int, draws: Draws) -> np.ndarray:
         rows = np.arange(self.start[unit], self.start[unit + 1])

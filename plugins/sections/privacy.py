@@ -81,6 +81,9 @@ def _of_steps(told: Told) -> list[Table]:
         ("norm that gradients are clipped to", f"{told['clip']:g}"),
         ("noise, over that norm", f"{told['noise_multiplier']:.3f}"),
     ]
+    if told.get("counts"):
+        said = f"noise of how often items were had, over what a {told['unit']} adds to that"
+        rows.append((said, f"{told['counts']['noise']:.3f}"))
     return _figures(rows, f"Accounted by {ACCOUNTANTS[told['accountant']]}.")
 
 

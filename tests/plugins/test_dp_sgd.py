@@ -97,6 +97,27 @@ def test_the_noise_is_the_least_that_the_budget_lasts_with(kind: str, epsilon: f
     assert less > epsilon
 
 
+@pytest.mark.parametrize(("kind", "loose"), [("prv", 0.02), ("rdp", 1.0)])
+def test_counts_are_part_of_the_account(kind: str, loose: float) -> None:
+    """Without sampling, all is one Gaussian mechanism, of which squares of 1 / noise add up."""
+    ledger = Ledger(kind, 1e3, 1e-5, 1.0, 50, 4.25, counts=2.0)
+    exact = gaussian(1 / math.sqrt(50 / 4.25**2 + 1 / 2.0**2), 1, 1e-5)
+    assert exact - 1e-3 <= ledger.after(50) <= exact + loose
+    assert ledger.after(0) == pytest.approx(gaussian(2.0, 1, 1e-5), abs=loose)
+    assert ledger.after(50) > Ledger(kind, 1e3, 1e-5, 1.0, 50, 4.25).after(50) + 0.1
+
+
+@pytest.mark.parametrize("kind", ["prv", "rdp"])
+def test_the_noise_leaves_room_for_counts(kind: str) -> None:
+    ledger = Ledger(kind, 8.0, 1e-5, 0.25, 160, counts=2.0)
+    accountant = {"rdp": RdpAccountant, "prv": PLDAccountant}[kind]()
+    accountant.compose(GaussianDpEvent(2.0))
+    event = PoissonSampledDpEvent(0.25, GaussianDpEvent(ledger.noise))
+    accountant.compose(SelfComposedDpEvent(event, 160))
+    assert 7.9 <= accountant.get_epsilon(1e-5) <= 8.05  # it leaves out orders that Opacus has
+    assert ledger.noise > Ledger(kind, 8.0, 1e-5, 0.25, 160).noise
+
+
 def test_the_steps_that_are_allowed_are_the_most_within_the_budget() -> None:
     ledger = Ledger("prv", 3.0, 1e-5, 0.2, 500, 1.5)
     assert 0 < ledger.allowed < 500
@@ -107,6 +128,8 @@ def test_the_steps_that_are_allowed_are_the_most_within_the_budget() -> None:
 def test_budgets_that_cannot_be_kept_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"no noise is enough for 200 steps within epsilon 0\.05"):
         Ledger("rdp", 0.05, 1e-5, 0.1, 200)
+    with pytest.raises(RecipeError, match=r"no noise is enough .*, lower train.epochs or counts"):
+        Ledger("rdp", 1.0, 1e-5, 0.1, 20, counts=0.5)
     with pytest.raises(RecipeError, match=r"with noise 0\.1 a single step costs epsilon .*: raise"):
         Ledger("rdp", 1.0, 1e-5, 0.5, 10, 0.1)
 
@@ -132,6 +155,8 @@ def test_a_checkpoint_of_another_budget_is_refused() -> None:
     assert twin.steps == 1
     with pytest.raises(RunError, match="taken with other noise"):
         other.load(ledger.state())
+    with pytest.raises(RunError, match="taken with other noise"):
+        Ledger("rdp", 8.0, 1e-5, 0.5, 2, 2.0, counts=9.0).load(ledger.state())
 
 
 # What is drawn
@@ -185,6 +210,23 @@ def test_a_user_brings_all_their_windows_or_some() -> None:
     assert sizes(alone.drawn(1.0, Draws.of(0)), "example").tolist() == [1] * len(windows)
 
 
+@pytest.mark.parametrize("level", ["user", "example"])
+def test_a_unit_adds_one_to_the_counts(level: str) -> None:
+    data = small_data(users=20, history=4)
+    units, windows = Units(data, level), data.windows()
+    expected = torch.zeros(len(data.items), dtype=torch.double)
+    unit = windows.user if level == "user" else torch.arange(len(windows))
+    for one in unit.unique():
+        had = set(windows.history[unit == one][windows.learned[unit == one]].tolist())
+        own = torch.zeros_like(expected)
+        own[list(had)] = 1
+        expected += own / own.norm()
+    torch.testing.assert_close(units.counts(), expected)
+    assert units.counts()[0] == 0  # padding
+    whole = data.seen(torch.arange(1, 21), "train").sum(0)
+    assert torch.equal(units.counts() > 0, whole > 0)
+
+
 def test_nobody_may_be_drawn() -> None:
     batch = Units(small_data(), "user").drawn(0.0, Draws.of(0))
     assert len(batch) == 0
@@ -206,15 +248,16 @@ def test_an_epoch_goes_on_where_it_was() -> None:
 # Gradients
 
 
-def small_model(tasks: tuple[str, ...] = ("click",), dropout: float = 0.0, **data: Any):
+def small_model(
+    tasks: tuple[str, ...] = ("click",), dropout: float = 0.0, start: str = "random", **data: Any
+):
     world = small_data(**{"users": 20, "history": 4, **data})
     world = Data(world.tables, world.options, world.train, 0, [KNOWN[name] for name in tasks])
     encoder = factory("encoder", "hashed")(size=8)
     torch.manual_seed(0)
     texts = encoder.encode(world.texts)
-    model = factory("model", "sequential")(width=8, layers=2, dropout=dropout).build(
-        world, texts, encoder
-    )
+    options = {"width": 8, "layers": 2, "dropout": dropout, "start": start}
+    model = factory("model", "sequential")(**options).build(world, texts, encoder)
     model.use(new_manager())
     with torch.no_grad():
         for parameter in model.parameters():  # away from where gates and biases begin
@@ -485,11 +528,16 @@ class Stop:
 
 
 def trained(
-    folder: Path, mechanism: DpSgd, stop: int = 0, tell: Any = print, **train: Any
+    folder: Path,
+    mechanism: DpSgd,
+    stop: int = 0,
+    tell: Any = print,
+    start: str = "random",
+    **train: Any,
 ) -> Recommender:
     """A model after training in `folder`, as the train stage does it."""
     seed_everything(3, verbose=False)
-    model = small_model(dropout=0.2, users=30)
+    model = small_model(dropout=0.2, users=30, start=start)
     data = model.data_module
     defaults = {"epochs": 3, "batch": 6, "lr": 0.01, "checkpoint": 2, "patience": 99}
     data.train = model.options = replace(data.train, **{**defaults, **train})
@@ -503,6 +551,18 @@ def trained(
 def assert_same(one: Recommender, other: Recommender) -> None:
     for name, value in other.state_dict().items():
         assert torch.equal(one.state_dict()[name], value), name
+
+
+def test_a_model_begins_with_counts_and_noise(tmp_path: Path) -> None:
+    """Of few users, whose counts are far below the noise, and of each draw anew."""
+    units = Units(small_data(users=30, items=400), "user")
+    drawn = torch.stack(
+        [DpSgd(8, counts=0.25, seed=seed)._counted(units, 1.5)[100:] for seed in range(40)]
+    )
+    assert float(drawn.min()) == 1.5  # what is less tells nothing
+    beyond = stats.norm.sf((3.0 - units.counts()[100:].numpy()) / 1.5).mean()
+    assert float((drawn > 3.0).double().mean()) == pytest.approx(beyond, rel=0.1)
+    assert not torch.equal(*(DpSgd(8, counts=0.25)._counted(units, 1.5) for _ in range(2)))
 
 
 def test_only_the_seed_for_tests_makes_training_repeatable(tmp_path: Path) -> None:
@@ -545,6 +605,21 @@ def test_a_stopped_training_goes_on_with_its_account(
     assert_same(found, expected)
     assert again._work.ledger.steps == whole._work.ledger.steps == 15
     assert again._work.ledger.spent == whole._work.ledger.spent <= 8
+
+
+def test_a_resumed_training_does_not_begin_with_counts_again(tmp_path: Path) -> None:
+    def mechanism() -> DpSgd:
+        return DpSgd(8, 1e-3, counts=0.25, seed=1, accountant="rdp")
+
+    expected = trained(tmp_path / "whole", mechanism(), start="similar")
+    with pytest.raises(Stopped):
+        trained(tmp_path / "killed", mechanism(), 8, start="similar")
+    made = mechanism()
+    assert_same(trained(tmp_path / "killed", made, start="similar"), expected)
+    assert made._work.ledger.after(0) == pytest.approx(2, abs=0.3)  # a quarter; RDP is loose
+    assert 7.9 <= made._work.ledger.spent <= 8
+    with pytest.raises(XrecError, match="cannot begin with counts of items"):
+        trained(tmp_path / "random", mechanism())
 
 
 @pytest.mark.parametrize("stop", [0, 4, 7])
@@ -599,6 +674,7 @@ def test_a_language_model_is_trained(bert: Path, kind: str, tmp_path: Path) -> N
         ({"delta": 1}, "delta is 1, it must be above 0, and below 1 / the number of users"),
         ({"clip": 0}, "clip is 0, it must be above 0"),
         ({"noise": 0.0}, "noise is 0, it must be above 0"),
+        ({"counts": 1.0}, "counts is 1, it must be above 0 and below 1"),
         ({"level": "users"}, "level is 'users': did you mean 'user'"),
         ({"accountant": "pvr"}, "accountant is 'pvr': did you mean 'prv'"),
         ({"windows": -1}, "windows is -1, it must be at least 0"),
@@ -742,9 +818,20 @@ def test_the_report_says_who_is_protected_and_that_the_budget_ended(private_run,
     told = artefact(private_run, "privacy/dp_sgd.json")
     copy.store.write_json(
         "privacy/dp_sgd.json",
-        {**told, "level": "example", "unit": "training window", "stopped": True, "planned": 99},
+        {
+            **told,
+            "level": "example",
+            "unit": "training window",
+            "stopped": True,
+            "planned": 99,
+            "counts": {"noise": 2.0, "epsilon_alone": 2.0},
+        },
     )
-    said = words(rendered("privacy", copy))
+    chapter = rendered("privacy", copy)
+    said = words(chapter)
+    (table,) = blocks(chapter, Table)
+    assert table.rows[-1][0].startswith("noise of how often items were had")
+    assert table.rows[-1][1] == "2.000"
     assert "Whether or not one training window was there" in said
     assert "for single windows of training, not for users" in said
     assert "of 99 steps that were planned, 8 were taken" in said

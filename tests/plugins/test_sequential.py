@@ -28,6 +28,7 @@ SHAPES = {
     "deep": {"width": 12, "heads": 4, "layers": 3},
     "all dropped": {"width": 8, "dropout": 0.9},
     "narrow": {"width": 1, "heads": 1},
+    "similar": {"width": 8, "start": "similar"},
 }
 
 

@@ -90,6 +90,13 @@ class Recommender(LightningModule):
             if module is not self and isinstance(module, Settling):
                 module.settle()
 
+    def begin_with(self, counts: Tensor) -> None:
+        """Begin, before anything is learned, with how often items were had, (N + 1,) above 0.
+
+        Raises XrecError for a model that cannot.
+        """
+        raise XrecError(f"the model {type(self).__name__} cannot begin with counts of items")
+
     @abstractmethod
     def embed(self, batch: Batch) -> Inputs:
         """The named feature vectors of each row."""
