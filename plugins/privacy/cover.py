@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from xrec.explain.explainer import learns
 from xrec.recipe import Recipe
+
+if TYPE_CHECKING:
+    from xrec.runs.run import Run
 
 Terms = list[tuple[str, str]]
 
@@ -24,8 +30,7 @@ OPEN = (
     ("baselines", "popularity, item knn and ease, in a report, count events as they are"),
     (
         "recommendations and explanations",
-        "they are made of the history of the user whom they are for, and some explainers learn "
-        "from users",
+        "they are made of the history of the user whom they are for",
     ),
     ("other runs on the same data", "each that options are chosen by spends a budget of its own"),
 )
@@ -39,7 +44,7 @@ def covered(level: str) -> Terms:
 
 
 def not_covered(recipe: Recipe, level: str) -> Terms:
-    """What is open of any run by dp_sgd, and what this recipe leaves open."""
+    """What is open of any training by dp_sgd, and what this recipe's leaves open."""
     return [*_by_level(level), *OPEN, *_by_recipe(recipe)]
 
 
@@ -64,6 +69,22 @@ def _by_recipe(recipe: Recipe) -> Terms:
     if recipe.hooks:
         names = ", ".join(choice.name for choice in recipe.hooks)
         found.append(("plugins under hooks", f"what they do with the data: {names}"))
-    if recipe.compress:
+    return found
+
+
+def open_after(run: Run) -> Terms:
+    """What of a run is open by what it does with the model after training."""
+    found = []
+    if run.recipe.compress:
         found.append(("compression", "which steps are taken is decided by validation"))
+    learned = [label for label, (_, each) in run.explainers().items() if learns(each)]
+    if learned:
+        found.append(
+            (
+                "explainers that learn",
+                "they learn from the users who were trained on, without noise, so that what they "
+                "keep in the run, and any explanation by it, may tell of others than whom it is "
+                f"for: {', '.join(learned)}",
+            )
+        )
     return found

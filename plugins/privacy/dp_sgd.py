@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as error:
     raise plugins.lacking("mechanism 'dp_sgd'", error, extra="opacus") from error
 from xrec_plugins.privacy import gradients
-from xrec_plugins.privacy.cover import covered, not_covered
+from xrec_plugins.privacy.cover import covered, not_covered, open_after
 from xrec_plugins.privacy.draws import Draws
 from xrec_plugins.privacy.gaussian import noise_for
 from xrec_plugins.privacy.units import LEVELS, Drawn, Units, sizes
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from xrec.runs.run import Run
 
 FILE = "privacy/dp_sgd.json"
+AFTER = "privacy/dp_sgd.after.json"  # runs that share a training may differ in what comes after it
 ACCOUNTANTS = ("prv", "rdp")
 BATCH, STEP, NOISE, COUNTS = range(4)  # what is drawn for each step, and before the first
 
@@ -189,6 +190,11 @@ class DpSgd:
             f"  dp_sgd: epsilon {told['spent']:.2f} of {self.epsilon:g} at delta {self.delta:g} "
             f"was spent, per {told['unit']}, in {told['steps']:,} steps{stopped}"
         )
+
+    @hookimpl
+    def xrec_explained(self, run: Run) -> None:
+        """Write what is not covered of what was done with the trained model."""
+        run.store.write_json(AFTER, {"not_covered": open_after(run)})
 
     def _told(self, run: Run) -> dict[str, Any]:
         """Plain values. A training in which nothing learns spends nothing."""

@@ -29,12 +29,18 @@ class Privacy:
     """The budget of each mechanism, what of it was spent, and what it covers."""
 
     def render(self, run: Run) -> Chapter:
-        """Read `privacy/<mechanism>.json` of the recipe's mechanisms that wrote one."""
+        """Read `privacy/<mechanism>.json` of the recipe's mechanisms that wrote one.
+
+        What is not covered of what comes after training may be in `<mechanism>.after.json`.
+        """
         blocks: list[Block] = []
         for choice in run.recipe.privacy:
-            file = f"privacy/{choice.name}.json"
+            file, after = (f"privacy/{choice.name}{end}.json" for end in ("", ".after"))
             if choice.name in MECHANISMS and (run.folder / file).is_file():
-                blocks += _blocks(choice.name, run.store.json(file))
+                told = run.store.json(file)
+                if (run.folder / after).is_file():
+                    told["not_covered"] += run.store.json(after)["not_covered"]
+                blocks += _blocks(choice.name, told)
         return Chapter("What is kept private", blocks)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from scipy.optimize import brentq
 from tongues import bytes_of, saved
 from torch import Tensor, nn
 
-from xrec import Recipe, hookimpl, run
+from xrec import Recipe, hookimpl, plugins, run
 from xrec.data.batches import Batch
 from xrec.data.module import Data
 from xrec.data.tasks import KNOWN
@@ -744,8 +744,6 @@ def tiny(**changes: Any) -> Recipe:
 def test_what_reads_the_data_again_is_refused(
     changes: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xrec import plugins
-
     known = plugins.factory
     own = {"learning": type("Learning", (), {}), "rounding": type("R", (), {"learns": False})}
     monkeypatch.setattr(plugins, "factory", lambda kind, name: own.get(name) or known(kind, name))
@@ -811,6 +809,50 @@ def test_the_report_tells_what_is_covered_and_what_not(private_run: Run) -> None
     (table,) = blocks(chapter, Table)
     assert ("noise, over that norm", "1.000") in table.rows
     page("a run", [chapter])
+
+
+@dataclass
+class Learned:
+    """A third party's explainer that learns."""
+
+    def fit(self, model: Recommender, data: Data) -> dict[str, Any]:
+        return {"seconds": 0.0}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"nothing": torch.zeros(1)}
+
+    def restore(self, state: Any, model: Recommender, data: Data) -> None:
+        pass
+
+    def explain(self, model: Recommender, inputs: Any, target: Any) -> Any:
+        return factory("explainer", "random")().explain(model, inputs, target)
+
+
+@dataclass
+class Ready(Learned):
+    """One that by its options has nothing to learn."""
+
+    learns: ClassVar[bool] = False
+
+
+def test_explainers_that_learn_are_not_covered(private_run, monkeypatch) -> None:
+    """Also where the training is one that another run did, before they were asked for."""
+    assert artefact(private_run, "privacy/dp_sgd.after.json") == {"not_covered": []}
+    known, own = plugins.factory, {"learned": Learned, "ready": Ready}
+    monkeypatch.setattr(plugins, "factory", lambda kind, name: own.get(name) or known(kind, name))
+    said: list[str] = []
+    more = run(
+        tiny(explain=["leave_one_out", {"name": "learned", "label": "mine"}, "ready"]),
+        private_run.folder.parents[1],
+        said.append,
+    )
+    assert any(line.startswith("train: as in") for line in said)
+    ((term, told),) = artefact(more, "privacy/dp_sgd.after.json")["not_covered"]
+    assert term == "explainers that learn"
+    assert told.endswith("whom it is for: mine")
+    *_, leaves = blocks(rendered("privacy", more), Terms)
+    assert (term, told) in [tuple(pair) for pair in leaves.pairs]
+    assert told in (more.folder / "report.html").read_text()
 
 
 def test_the_report_says_who_is_protected_and_that_the_budget_ended(private_run, tmp_path) -> None:
