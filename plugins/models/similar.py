@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xrec_plugins.models.sequential import Layer
     from xrec_plugins.models.views import Views
 
-LENGTH = 6.0  # of the mean text, so that likeness has its say beside how often items were had
+LENGTH = 9.0  # of the mean text, so that likeness has its say beside how often items were had
 
 
 @torch.no_grad()
