@@ -17,9 +17,9 @@ without privacy. Of each:
                 its explanations, and the epsilon that they show at least, beside the claimed one
 
 Then, how long a step of DP-SGD takes beside one without, of the same model and batch, taking turns;
-a model that clients train (`federated`) beside one trained where all data are; models of events
-that were randomised before they were stored (`local_dp`); and whether the audit tells a model that
-learned by heart from one that saw nobody.
+whether the audit tells a model that learned by heart from one that saw nobody; a model that clients
+train (`federated`) beside one trained where all data are; and models of events that were randomised
+before they were stored (`local_dp`).
 
     python benchmarks/privacy.py [--full]
 
@@ -78,6 +78,7 @@ PACKAGES = (
     "numpy",
 )
 TOLD = "privacy/dp_sgd.json"
+COSTS = ("spent", "steps", "units", "sample_rate", "noise_multiplier")
 RANKS = ("model", "NDCG@10 [95 %]", "gap, paired [95 %]", "each training", "epsilon spent")
 SAID = ("model", "explainer", "measure", "better", "mean [95 %]", "gap to random, paired [95 %]")
 ALIKE = ("model", "explainer", "rank correlation [95 %]")
@@ -144,8 +145,8 @@ def measured(form: Form, out: Path, found: Found) -> dict[str, Any]:
     figures: dict[str, Any] = {"ndcg10": ranks(runs, best, found)}
     explanations(runs, best, form, found)
     figures["step_time_ratio"] = step_times(runs[8.0][0], best, form, found)
-    figures["federated_ndcg_ratio"] = elsewhere(form, out, found)
     figures |= watched(form, out, found)
+    figures["federated_ndcg_ratio"] = elsewhere(form, out, found)
     for epsilon in form.audited:
         found.add(
             "audit", attacked(runs[epsilon][0], form.shadows, form.asked), model=name(epsilon)
@@ -167,31 +168,29 @@ def ranks(runs: Mapping[float, Sequence[Run]], best: Run, found: Found) -> dict[
     sides |= {POPULARITY: ([first], POPULARITY), CEILING: ([best], None)}
     table = []
     for model, (own, other) in sides.items():
-        each = [{**quality(gains([run], other), floor), **spent(run)} for run in own]
+        each = [{**quality(gains([run], other), floor), **spent(run, other)} for run in own]
         found.add("training", each, model=model)
         mean = gains(own, other)
         point = quality(mean, floor)
         found.add("point", [{**point, "trainings": len(own)}], model=model)
         found.add_users(model, [by_user("ndcg@10", mean["user"], mean["value"].to_numpy())])
         every = ", ".join(f"{row['ndcg10']:.4f}" for row in each)
-        cost = each[0]["spent"] if other is None else None
-        told = "–" if cost is None else f"{cost:.2f}"
+        told = f"{each[0]['spent']:.2f}" if "spent" in each[0] else "–"
         table.append((model, between(point, "ndcg10"), between(point, "gap"), every, told))
     tell_table("How it ranks, beside popularity", RANKS, table)
     said = {row["model"].removeprefix("epsilon "): row["ndcg10"] for row in found.of("point")}
     return {model: round(value, 4) for model, value in said.items() if model != CEILING}
 
 
-def spent(run: Run) -> dict[str, Any]:
-    """What a training cost: epsilon, steps, noise and seconds."""
+def spent(run: Run, baseline: str | None = None) -> dict[str, Any]:
+    """What a training cost, of epsilon where it was private; nothing for a baseline of its run."""
+    if baseline is not None:
+        return {}
     record = run.store.record("train")
     assert record is not None, "it was trained"
     costs = {"seed": run.recipe.seed, "seconds": record["seconds"]}
-    keys = ("spent", "steps", "units", "sample_rate", "noise_multiplier")
-    if TOLD not in record["writes"]:
-        return {**costs, **dict.fromkeys(keys)}
-    told = run.store.json(TOLD)
-    return {**costs, **{key: told[key] for key in keys}}
+    told = run.store.json(TOLD) if TOLD in record["writes"] else {}
+    return costs | {key: told[key] for key in COSTS if key in told}
 
 
 def explanations(runs: Mapping[float, Sequence[Run]], best: Run, form: Form, found: Found) -> None:
