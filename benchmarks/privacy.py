@@ -70,6 +70,7 @@ from worth import POPULARITY, USERS, between, by_user, drift, fidelity, gains, q
 from xrec.audit.telling import ATTACKS
 from xrec.errors import XrecError
 from xrec.files import written
+from xrec.recipe import Recipe
 from xrec.runs.run import Run
 from xrec_plugins.privacy.units import LEVELS
 
@@ -138,10 +139,13 @@ def main() -> None:
 def measured(form: Form, out: Path, found: Found) -> dict[str, Any]:
     """All parts, what is quoted of them last; audits of budgets, which take longest, end it."""
     runs = {
-        epsilon: [whole(private(form, epsilon, seed), out) for seed in range(count)]
+        epsilon: [
+            training(private(form, epsilon, seed), name(epsilon), out, found)
+            for seed in range(count)
+        ]
         for epsilon, count in form.trainings.items()
     }
-    best = whole(ceiling(form), out)
+    best = training(ceiling(form), CEILING, out, found)
     figures: dict[str, Any] = {"ndcg10": ranks(runs, best, found)}
     explanations(runs, best, form, found)
     figures["step_time_ratio"] = step_times(runs[8.0][0], best, form, found)
@@ -160,6 +164,14 @@ def name(epsilon: float) -> str:
     return f"epsilon {epsilon:g}"
 
 
+def training(recipe: Recipe, model: str, out: Path, found: Found) -> Run:
+    """The run of a recipe, of which is kept how it ranks beside popularity, and what it cost."""
+    run = whole(recipe, out)
+    row = {**quality(gains([run]), gains([run], POPULARITY)), **spent(run)}
+    found.add("training", [row], model=model)
+    return run
+
+
 def ranks(runs: Mapping[float, Sequence[Run]], best: Run, found: Found) -> dict[str, float]:
     """How the models rank beside popularity; returns NDCG@10 by epsilon, and of popularity."""
     first = runs[INF][0]
@@ -168,24 +180,21 @@ def ranks(runs: Mapping[float, Sequence[Run]], best: Run, found: Found) -> dict[
     sides |= {POPULARITY: ([first], POPULARITY), CEILING: ([best], None)}
     table = []
     for model, (own, other) in sides.items():
-        each = [{**quality(gains([run], other), floor), **spent(run, other)} for run in own]
-        found.add("training", each, model=model)
         mean = gains(own, other)
         point = quality(mean, floor)
         found.add("point", [{**point, "trainings": len(own)}], model=model)
         found.add_users(model, [by_user("ndcg@10", mean["user"], mean["value"].to_numpy())])
-        every = ", ".join(f"{row['ndcg10']:.4f}" for row in each)
-        told = f"{each[0]['spent']:.2f}" if "spent" in each[0] else "–"
-        table.append((model, between(point, "ndcg10"), between(point, "gap"), every, told))
+        each = [row for row in found.of("training") if row["model"] == model]
+        every = ", ".join(f"{row['ndcg10']:.4f}" for row in each) or "–"
+        cost = f"{each[0]['spent']:.2f}" if each and "spent" in each[0] else "–"
+        table.append((model, between(point, "ndcg10"), between(point, "gap"), every, cost))
     tell_table("How it ranks, beside popularity", RANKS, table)
     said = {row["model"].removeprefix("epsilon "): row["ndcg10"] for row in found.of("point")}
     return {model: round(value, 4) for model, value in said.items() if model != CEILING}
 
 
-def spent(run: Run, baseline: str | None = None) -> dict[str, Any]:
-    """What a training cost, of epsilon where it was private; nothing for a baseline of its run."""
-    if baseline is not None:
-        return {}
+def spent(run: Run) -> dict[str, Any]:
+    """What a training cost, of epsilon where it was private."""
     record = run.store.record("train")
     assert record is not None, "it was trained"
     costs = {"seed": run.recipe.seed, "seconds": record["seconds"]}
@@ -243,13 +252,11 @@ def elsewhere(form: Form, out: Path, found: Found) -> float:
     """Clients, and randomised events, beside all data as they are; returns FedAvg's ratio."""
     middle = ranking(central(form), out)
     floor = gains([middle])
-    sides = {"centralised": middle}
-    sides |= {model: ranking(each, out) for model, each in federated(form).items()}
-    sides |= {
-        f"local_dp, {name(epsilon)}": ranking(each, out) for epsilon, each in reported(form).items()
-    }
+    sides = {"centralised": central(form), **federated(form)}
+    sides |= {f"local_dp, {name(epsilon)}": each for epsilon, each in reported(form).items()}
     table = []
-    for model, run in sides.items():
+    for model, recipe in sides.items():
+        run = ranking(recipe, out)
         mine = gains([run])
         row: dict[str, Any] = {**quality(mine, floor), **spent(run)}
         row["ratio"] = row["ndcg10"] / float(floor["value"].mean())
