@@ -210,7 +210,9 @@ def explanations(runs: Mapping[float, Sequence[Run]], best: Run, form: Form, fou
         found.add("fidelity", rows, model=model)
         found.add_users(model, users)
     plain, *again = runs[INF]
-    others = {model: run for model, run in models.items() if run is not plain}
+    others = {  # the ceiling reads other features, which cannot be compared
+        model: run for model, run in models.items() if run not in (plain, best)
+    }
     others |= {f"{name(INF)}, seed {run.recipe.seed}": run for run in again}
     rows, users_of = drift(plain, others, form.explained)
     found.add("agreement", rows)
