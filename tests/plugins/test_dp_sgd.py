@@ -128,7 +128,7 @@ def test_the_steps_that_are_allowed_are_the_most_within_the_budget() -> None:
 def test_budgets_that_cannot_be_kept_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"no noise is enough for 200 steps within epsilon 0\.05"):
         Ledger("rdp", 0.05, 1e-5, 0.1, 200)
-    with pytest.raises(RecipeError, match="no noise is enough .* or counts"):
+    with pytest.raises(RecipeError, match=r"no noise is enough .* or counts"):
         Ledger("rdp", 1.0, 1e-5, 0.1, 20, counts=0.5)
     with pytest.raises(RecipeError, match=r"with noise 0\.1 a single step costs epsilon .*: raise"):
         Ledger("rdp", 1.0, 1e-5, 0.5, 10, 0.1)
