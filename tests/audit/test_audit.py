@@ -202,11 +202,12 @@ def test_an_audit_that_was_done_is_read(audited) -> None:
     assert lines == ["audit: done before", "report: done before"]
 
 
-def test_the_run_is_as_it_was_when_it_is_carried_out_again(audited, tmp_path: Path) -> None:
-    folder = tmp_path / audited.recipe.name / audited.recipe.digest()[:10]
-    shutil.copytree(audited.folder, folder)
+def test_the_run_is_as_it_was_when_it_is_carried_out_again(own_run, tmp_path: Path) -> None:
+    audit(own_run, SMALL)
+    folder = tmp_path / own_run.recipe.name / own_run.recipe.digest()[:10]
+    shutil.copytree(own_run.folder, folder)
     lines: list[str] = []
-    carry_out(audited.recipe, tmp_path, tell=lines.append)
+    carry_out(own_run.recipe, tmp_path, tell=lines.append)
     assert all(line.endswith("done before") for line in lines)
 
 
