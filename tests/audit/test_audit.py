@@ -15,7 +15,8 @@ from chapters import blocks, rendered, words
 from xrec import Recipe
 from xrec import run as carry_out
 from xrec.audit import telling
-from xrec.audit.audit import Asked, audit, explainer_of
+from xrec.audit.audit import Asked, _drawn, audit, explainer_of
+from xrec.audit.shadows import halves
 from xrec.errors import RunError
 from xrec.files import digest
 from xrec.report.section import Table
@@ -209,6 +210,13 @@ def test_the_run_is_as_it_was_when_it_is_carried_out_again(own_run, tmp_path: Pa
     lines: list[str] = []
     carry_out(own_run.recipe, tmp_path, tell=lines.append)
     assert all(line.endswith("done before") for line in lines)
+
+
+def test_of_those_who_are_asked_about_every_shadow_knows_some_and_not_others(tiny_run) -> None:
+    users = _drawn(tiny_run, 20)
+    assert len(users.unique()) == 20
+    inside = halves(len(tiny_run.data.users) - 1, 6, tiny_run.recipe.seed)[:, users - 1]
+    assert (inside.any(1) & ~inside.all(1)).all()
 
 
 def test_without_explainers_the_model_alone_is_attacked(tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ def _claimed(run: Run) -> dict[str, Any] | None:
 
 def _drawn(run: Run, count: int) -> Tensor:
     """(U,) the users who are asked about, in ascending order."""
-    generator = torch.Generator().manual_seed(run.recipe.seed)
-    order = torch.randperm(len(run.data.users) - 1, generator=generator)
+    rng = np.random.default_rng(run.recipe.seed)  # shadows' halves are drawn by torch, by this seed
+    order = torch.from_numpy(rng.permutation(len(run.data.users) - 1))
     return 1 + order[:count].sort().values
 
 
