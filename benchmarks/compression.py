@@ -39,7 +39,7 @@ import polars as pl
 import torch
 from chains import FULL, SHORT, World
 from frontier import LOSS, best, fronts, picture
-from machine import arguments, finish, header, keep
+from machine import arguments, finish, header, keep, tell_table
 from platformdirs import user_cache_path
 from points import (
     COMPILED,
@@ -146,11 +146,7 @@ def of_users(side: Side, alike: Mapping[str, torch.Tensor]) -> list[pl.DataFrame
 
 def tell(world: str, points: Sequence[Mapping[str, Any]]) -> None:
     """Print what was found of a world; fp32's own Shapley values are told by other coalitions."""
-    print(f"\n{world}")
-    table = [HEAD, *map(_cells, points)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        print("  ".join(map(str.ljust, cells, widths)).rstrip())
+    tell_table(world, HEAD, list(map(_cells, points)))
     for each in points:
         if each["gradients"]:
             print(f"{each['chain']}: {each['gradients']}")

@@ -161,8 +161,10 @@ def drift(
     other = told(plain, FastShapley(evaluations=world.evaluations, error=0, seed=1))
     alike = {plain.name: {DRAWN: agreement(other, references[SHAPLEY])["agreement_rank"]}}
     said = {}
+    with torch.no_grad():
+        wanted = plain.model.catalogue(subject.batch)
     for side in (side for side in taking if side.compressed):
-        alike[side.name] = {ORDER: ordered(side.model, plain.model, subject.batch)}
+        alike[side.name] = {ORDER: ordered(side.model, wanted, subject.batch)}
         for name, explainer in explainers.items():
             if name == GRADIENTS and not side.model.slope.trusted:
                 said[side.name] = side.model.slope.said
@@ -173,11 +175,12 @@ def drift(
 
 
 @torch.no_grad()
-def ordered(model: Recommender, plain: Recommender, batch: Batch) -> Tensor:
-    """(B,) the rank correlation of two models' logits of the items that `plain` puts first."""
-    found, wanted = model.catalogue(batch), plain.catalogue(batch)
-    wanted[:, 0] = -torch.inf
-    first = wanted.topk(FIRST, dim=1).indices
+def ordered(model: Recommender, wanted: Tensor, batch: Batch) -> Tensor:
+    """(B,) the rank correlation of a model's logits with `wanted` (B, N + 1), of those first there.
+
+    Column 0 is padding.
+    """
+    found, first = model.catalogue(batch), 1 + wanted[:, 1:].topk(FIRST, dim=1).indices
     there = torch.ones_like(first, dtype=torch.bool)
     return likeness(found.gather(1, first), wanted.gather(1, first), there)
 

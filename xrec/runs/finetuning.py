@@ -63,7 +63,7 @@ def finetune(
 
 
 def _to_learn(model: nn.Module) -> None:
-    """Put what has weights that learn, and what has none, into training mode; the rest stays."""
+    """Put what has weights that learn, and what has none, into training mode, the rest not."""
     model.train()
     for module in model.modules():
         weights = list(module.parameters())
