@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from numpy.typing import NDArray
-from scipy.special import ndtri
+
+from xrec_plugins.privacy.draws import Draws
 
 KEY = 32  # bytes
-PARTS = 4  # Gaussians that are added up to one
 
 
 def numbers(key: bytes, count: int) -> NDArray[np.uint64]:
     """(count,) uint64: ChaCha20's stream under a key that is used once (RFC 8439)."""
-    stream = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
-    return np.frombuffer(stream.update(bytes(8 * count)), dtype="<u8").astype(np.uint64)
+    return _stream(key)(count)
 
 
 def gaussian(key: bytes, count: int) -> NDArray[np.float64]:
-    """(count,) draws of the standard normal distribution.
+    """(count,) draws of the standard normal distribution, as `Draws` makes them of the stream."""
+    return Draws(_stream(key)).normal(count)
 
-    Each is made of several, so that the bits of a float do not give away what it was added to
-    (Holohan and Braghin, 2021), as Opacus does in its secure mode.
-    """
-    uniform = ((numbers(key, PARTS * count) >> np.uint64(11)) + 0.5) * 2.0**-53
-    parts: NDArray[np.float64] = ndtri(uniform).reshape(PARTS, count)
-    return parts.sum(0) / PARTS**0.5
+
+def _stream(key: bytes) -> Callable[[int], NDArray[np.uint64]]:
+    """What gives as many numbers as are asked for, those that follow the ones given before."""
+    stream = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
+    return lambda count: np.frombuffer(stream.update(bytes(8 * count)), "<u8").astype(np.uint64)
